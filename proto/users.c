@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// The tables of the users service's messages; their fields are in the header.
+#include "proto/users.h"
+
+#define MESSAGE_SELF_ struct user
+MESSAGE_DEFINE(user, USER_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct user_create
+MESSAGE_DEFINE(user_create, USER_CREATE_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct user_patch
+MESSAGE_DEFINE(user_patch, USER_PATCH_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct user_deleted
+MESSAGE_DEFINE(user_deleted, USER_DELETED_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct session_create
+MESSAGE_DEFINE(session_create, SESSION_CREATE_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct session_refresh
+MESSAGE_DEFINE(session_refresh, SESSION_REFRESH_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct session
+MESSAGE_DEFINE(session, SESSION_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct session_revoked
+MESSAGE_DEFINE(session_revoked, SESSION_REVOKED_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct user_list
+MESSAGE_DEFINE(user_list, USER_LIST_FIELDS)
+#undef MESSAGE_SELF_
