@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+// Configuration from the environment, by one table per program: each option's name, type, default,
+// limits and help stand in one line, and --help, validation and the struct that the program reads
+// all come from it. A secret NAME may also be given as NAME_FILE, a path whose content (without a
+// last newline) is the value. A variable that is set to nothing counts as not set, as compose files
+// do it with ${NAME:-}. Variables that are not in the table are not looked at: processes share
+// their environment.
+#ifndef COMMON_CONFIG_H
+#define COMMON_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum config_kind {
+    CONFIG_STRING,   // char *; min..max bytes, no control characters
+    CONFIG_INTEGER,  // int64_t
+    CONFIG_BOOLEAN,  // int64_t 0 or 1; true/false/1/0/yes/no/on/off
+    CONFIG_DURATION, // int64_t ms; "250ms", "10s", "5m", "24h", "7d"; no bare number
+    CONFIG_BYTES,    // int64_t; "512", "64KiB", "1MiB", "2GiB"
+    CONFIG_CHOICE,   // char *; one of choices, separated by '|'
+    CONFIG_SECRET    // char *; NAME or NAME_FILE; never shown, errors included
+};
+
+struct config_option {
+    const char *name; // "SLUICE_LOG_LEVEL"
+    enum config_kind kind;
+    size_t offset;        // of the char * or int64_t in the config struct
+    const char *fallback; // parsed like a given value; NULL: the string stays NULL, the number 0
+    int64_t min, max;     // of the number, or of the string's length in bytes; 0, 0: no limit
+    const char *choices;  // for CONFIG_CHOICE
+    const char *help;     // one line
+};
+
+// Ends a table. A program's table usually begins with CONFIG_COMMON (common/process.h).
+// clang-format off
+#define CONFIG_END { .name = NULL }
+// clang-format on
+
+#define CONFIG_ERROR_SIZE 512
+#define CONFIG_FILE_BYTES 65536 // of a NAME_FILE: far above any key or password
+
+// Fills config (cleared by the caller) from the environment. Returns 0, or -EINVAL with one line in
+// error that names the variable, its value (not a secret's) and what is allowed. Strings are owned
+// by config until config_free().
+__attribute__((warn_unused_result)) int config_load(const struct config_option *table, void *config,
+                                                    char error[CONFIG_ERROR_SIZE]);
+
+// Frees the strings that config_load() made; config may be half filled.
+void config_free(const struct config_option *table, void *config);
+
+// Prints every option with type, default, limits and help, as the end of a --help text.
+void config_help(const struct config_option *table, FILE *out);
+
+// Parses one value of the kind CONFIG_INTEGER, _BOOLEAN, _DURATION or _BYTES; the same rules as
+// config_load(). For command lines. Returns 0, -EINVAL, or -ERANGE when it does not fit.
+__attribute__((warn_unused_result)) int config_parse_number(enum config_kind kind, const char *text,
+                                                            int64_t *ret_value);
+
+#endif

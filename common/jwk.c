@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT
+// Ed25519 keys in and out of JSON.
+#include "common/jwk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <yyjson.h>
+
+static_assert(JWK_PUBLIC_BYTES == crypto_sign_PUBLICKEYBYTES, "Ed25519");
+static_assert(JWK_SECRET_BYTES == crypto_sign_SECRETKEYBYTES, "Ed25519");
+static_assert(JWK_THUMBPRINT_TEXT <= JWK_MAX_KID, "a thumbprint is a kid");
+
+void jwk_make(struct jwk *ret_key)
+{
+    crypto_sign_keypair(ret_key->public_key, ret_key->secret_key);
+    jwk_thumbprint(ret_key->public_key, ret_key->kid);
+}
+
+void jwk_thumbprint(const uint8_t public_key[JWK_PUBLIC_BYTES], char out[JWK_THUMBPRINT_TEXT + 1])
+{
+    // The required members in the order of their names, without white space: RFC 8037 appendix A.3.
+    char x[BASE64URL_SIZE(JWK_PUBLIC_BYTES)];
+    char json[128];
+    base64url_encode(public_key, JWK_PUBLIC_BYTES, x);
+    (void)snprintf(json, sizeof json, "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"%s\"}", x);
+    size_t n = strlen(json);
+    assert(n < sizeof json - 1); // not cut
+
+    uint8_t hash[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(hash, (const uint8_t *)json, n);
+    base64url_encode(hash, sizeof hash, out);
+}
+
+static struct str member(yyjson_val *object, const char *name)
+{
+    yyjson_val *v = yyjson_obj_get(object, name);
+    return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
+}
+
+static bool kid_valid(struct str kid)
+{
+    if (kid.n == 0 || kid.n > JWK_MAX_KID) {
+        return false;
+    }
+    for (size_t i = 0; i < kid.n; i++) {
+        char c = kid.p[i];
+        bool alphanumeric =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!alphanumeric && c != '.' && c != '_' && c != '-') {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Decodes text into exactly n bytes.
+static bool decode_exactly(struct str text, uint8_t *out, size_t n)
+{
+    size_t got;
+    return text.p && base64url_decode(text, out, n, &got) == 0 && got == n;
+}
+
+static int read_key(yyjson_val *root, struct jwk *ret_key)
+{
+    uint8_t seed[crypto_sign_SEEDBYTES];
+    uint8_t x[JWK_PUBLIC_BYTES];
+    struct jwk key = { 0 };
+    struct str kid = member(root, "kid");
+    int r = -EBADMSG;
+    if (!str_eq(member(root, "kty"), STR("OKP")) || !str_eq(member(root, "crv"), STR("Ed25519")) ||
+        !decode_exactly(member(root, "d"), seed, sizeof seed) ||
+        !decode_exactly(member(root, "x"), x, sizeof x)) {
+        goto out;
+    }
+    crypto_sign_seed_keypair(key.public_key, key.secret_key, seed);
+    if (sodium_memcmp(key.public_key, x, sizeof x) != 0) {
+        goto out;
+    }
+    if (!yyjson_obj_get(root, "kid")) {
+        jwk_thumbprint(key.public_key, key.kid);
+    } else if (kid_valid(kid)) {
+        memcpy(key.kid, kid.p, kid.n);
+    } else {
+        goto out;
+    }
+    *ret_key = key;
+    r = 0;
+out:
+    sodium_memzero(seed, sizeof seed);
+    sodium_memzero(&key, sizeof key);
+    return r;
+}
+
+int jwk_read(struct str json, struct jwk *ret_key)
+{
+    yyjson_doc *doc = yyjson_read(json.p, json.n, YYJSON_READ_NOFLAG);
+    if (!doc) {
+        return -EBADMSG;
+    }
+    int r = read_key(yyjson_doc_get_root(doc), ret_key);
+    yyjson_doc_free(doc);
+    return r;
+}
+
+void jwk_write(const struct jwk *key, struct buf *json)
+{
+    char x[BASE64URL_SIZE(JWK_PUBLIC_BYTES)];
+    char d[BASE64URL_SIZE(crypto_sign_SEEDBYTES)];
+    assert(kid_valid(str_of(key->kid)));
+    base64url_encode(key->public_key, JWK_PUBLIC_BYTES, x);
+    base64url_encode(key->secret_key, crypto_sign_SEEDBYTES, d);
+    buf_printf(json,
+               "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"%s\",\"d\":\"%s\",\"kid\":\"%s\"}\n",
+               x, d, key->kid);
+    sodium_memzero(d, sizeof d);
+}
+
+// The array `keys` of a set; NULL when there is none.
+static yyjson_mut_val *set_keys(yyjson_mut_doc *doc)
+{
+    yyjson_mut_val *keys = yyjson_mut_obj_get(yyjson_mut_doc_get_root(doc), "keys");
+    return yyjson_mut_is_arr(keys) ? keys : NULL;
+}
+
+static bool set_has(yyjson_mut_val *keys, const char *kid)
+{
+    size_t i, n;
+    yyjson_mut_val *key;
+    yyjson_mut_arr_foreach(keys, i, n, key)
+    {
+        if (yyjson_mut_equals_str(yyjson_mut_obj_get(key, "kid"), kid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static yyjson_mut_val *public_member(yyjson_mut_doc *doc, const struct jwk *key)
+{
+    char x[BASE64URL_SIZE(JWK_PUBLIC_BYTES)];
+    base64url_encode(key->public_key, JWK_PUBLIC_BYTES, x);
+    yyjson_mut_val *object = yyjson_mut_obj(doc);
+    bool ok = yyjson_mut_obj_add_str(doc, object, "kty", "OKP") &&
+              yyjson_mut_obj_add_str(doc, object, "crv", "Ed25519") &&
+              yyjson_mut_obj_add_strcpy(doc, object, "x", x) &&
+              yyjson_mut_obj_add_strcpy(doc, object, "kid", key->kid) &&
+              yyjson_mut_obj_add_str(doc, object, "use", "sig") &&
+              yyjson_mut_obj_add_str(doc, object, "alg", "EdDSA");
+    return ok ? object : NULL;
+}
+
+static int set_write(yyjson_mut_doc *doc, struct buf *json)
+{
+    size_t n;
+    char *text = yyjson_mut_write(doc, YYJSON_WRITE_PRETTY, &n);
+    if (!text) {
+        return -ENOMEM;
+    }
+    buf_append(json, text, n);
+    buf_append_char(json, '\n');
+    free(text);
+    return buf_error(json);
+}
+
+int jwk_set_add(struct str json_set, const struct jwk *key, struct buf *json)
+{
+    struct str text = json_set.n > 0 ? json_set : STR("{\"keys\":[]}");
+    yyjson_doc *read = yyjson_read(text.p, text.n, YYJSON_READ_NOFLAG);
+    if (!read) {
+        return -EBADMSG;
+    }
+    yyjson_mut_doc *doc = yyjson_doc_mut_copy(read, NULL);
+    yyjson_doc_free(read);
+    if (!doc) {
+        return -ENOMEM;
+    }
+
+    int r = 0;
+    yyjson_mut_val *keys = set_keys(doc);
+    if (!keys) {
+        r = -EBADMSG;
+    } else if (!set_has(keys, key->kid)) {
+        r = yyjson_mut_arr_prepend(keys, public_member(doc, key)) ? set_write(doc, json) : -ENOMEM;
+        r = r < 0 ? r : 1;
+    }
+    yyjson_mut_doc_free(doc);
+    return r;
+}

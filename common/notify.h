@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+// Tells whoever started this process how it is: one datagram to $NOTIFY_SOCKET, as sd_notify(3)
+// describes. The supervisor `sluice` and systemd both understand it. Without the variable nothing
+// happens.
+#ifndef COMMON_NOTIFY_H
+#define COMMON_NOTIFY_H
+
+// state is newline-separated assignments: "READY=1", "STOPPING=1", "STATUS=text"; also "READY=0",
+// not ready any more, which systemd ignores. Failures are ignored on purpose: a process must not
+// die of its parent's deafness, and waits for it at most one second, once.
+void notify_send(const char *state);
+
+#endif

@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: MIT
+#include "common/process.h"
+
+#include "common/admin.h"
+#include "common/clock.h"
+#include "common/home.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/notify.h"
+#include "common/startup.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define REASON_SIZE 201
+
+//     STARTING <--process_ready()--> READY
+//         |                            |
+//         +-------- first signal ------+--> DRAINING
+//         |                            |       |
+//         +-- process_stop(), _fail() -+-------+--> STOPPING --on_close, next turn--> CLOSING
+enum phase { STARTING, READY, DRAINING, STOPPING, CLOSING, N_PHASES };
+
+static const bool moves[N_PHASES][N_PHASES] = {
+    [STARTING] = { [READY] = true, [DRAINING] = true, [STOPPING] = true },
+    [READY] = { [STARTING] = true, [DRAINING] = true, [STOPPING] = true },
+    [DRAINING] = { [STOPPING] = true },
+    [STOPPING] = { [CLOSING] = true },
+};
+
+struct path {
+    struct path *next;
+    char text[];
+};
+
+struct process {
+    uv_loop_t loop;
+    const char *binary;
+    const struct config_option *table;
+    struct process_config *config; // the program's config begins with it
+    struct process_callbacks callbacks;
+    struct admin *admin; // NULL when off, and once closing
+    uv_signal_t sigterm;
+    uv_signal_t sigint;
+    uv_timer_t stopper;  // runs on_close from the loop
+    uv_timer_t deadline; // of draining, then of closing
+    enum phase phase;
+    int status;               // to exit with
+    int64_t started_ms;       // monotonic
+    char reason[REASON_SIZE]; // why it is not ready
+    struct path *paths;       // that process_path() gave out
+    struct metric ready;
+};
+
+static void move(struct process *p, enum phase to)
+{
+    assert(moves[p->phase][to]);
+    p->phase = to;
+}
+
+// --- Pages and metrics that every process has
+
+static int write_livez(struct str query, struct buf *body, const char **ret_media_type, void *data)
+{
+    (void)query;
+    (void)ret_media_type;
+    (void)data;
+    buf_append_z(body, "ok\n");
+    return 200;
+}
+
+// Whether query has the parameter, with or without a value.
+static bool has_parameter(struct str query, struct str name)
+{
+    while (query.n > 0) {
+        const char *end = memchr(query.p, '&', query.n);
+        size_t n = end ? (size_t)(end - query.p) : query.n;
+        struct str parameter = { query.p, n };
+        if (str_starts(parameter, name) && (n == name.n || query.p[name.n] == '=')) {
+            return true;
+        }
+        query = end ? (struct str){ end + 1, query.n - n - 1 } : (struct str){ NULL, 0 };
+    }
+    return false;
+}
+
+static int write_readyz(struct str query, struct buf *body, const char **ret_media_type, void *data)
+{
+    (void)ret_media_type;
+    const struct process *p = data;
+    bool ready = process_is_ready(p);
+    if (has_parameter(query, STR("verbose"))) {
+        buf_printf(body, "[+]%s %s, instance %s, up %" PRId64 " s\n", p->binary, SLUICE_VERSION,
+                   p->config->instance, (clock_mono_ms() - p->started_ms) / 1000);
+        buf_append_z(body, ready ? "[+]" : "[-]");
+    }
+    if (ready) {
+        buf_append_z(body, "ready\n");
+    } else {
+        buf_printf(body, "not ready: %s\n", p->reason);
+    }
+    return ready ? 200 : 503;
+}
+
+static int write_metrics(struct str query, struct buf *body, const char **ret_media_type,
+                         void *data)
+{
+    (void)query;
+    (void)data;
+    *ret_media_type = "text/plain; version=0.0.4; charset=utf-8";
+    metrics_render(body);
+    return 200;
+}
+
+static struct metric build_info =
+    METRIC_GAUGE_INIT("sluice_build_info", "The running version, as a label; always 1.",
+                      "version=\"" SLUICE_VERSION "\"");
+
+static int64_t read_log_count(void *data)
+{
+    return (int64_t)log_count(*(const enum log_level *)data);
+}
+
+// clang-format off
+#define LOG_METRIC(level_, label_)                                                                 \
+    { .type = METRIC_COUNTER, .name = "sluice_log_messages_total",                                 \
+      .help = "Log lines written, by level.", .labels = "level=\"" label_ "\"",                    \
+      .read = read_log_count, .data = &(enum log_level){ level_ } }
+// clang-format on
+
+static struct metric log_metrics[] = {
+    LOG_METRIC(LEVEL_DEBUG, "debug"), LOG_METRIC(LEVEL_INFO, "info"),
+    LOG_METRIC(LEVEL_WARN, "warn"),   LOG_METRIC(LEVEL_ERROR, "error"),
+    LOG_METRIC(LEVEL_FATAL, "fatal"),
+};
+
+#define N_LOG_METRICS (sizeof(log_metrics) / sizeof(log_metrics[0]))
+
+static void register_metrics(struct process *p)
+{
+    metric_set(&build_info, 1);
+    metrics_register(&build_info);
+    for (size_t i = 0; i < N_LOG_METRICS; i++) {
+        metrics_register(&log_metrics[i]);
+    }
+    p->ready = (struct metric)METRIC_GAUGE_INIT(
+        "sluice_ready", "Whether the process is ready to serve, as /readyz says it (1 or 0).",
+        NULL);
+    metrics_register(&p->ready);
+}
+
+static void unregister_metrics(struct process *p)
+{
+    metrics_unregister(&build_info);
+    for (size_t i = 0; i < N_LOG_METRICS; i++) {
+        metrics_unregister(&log_metrics[i]);
+    }
+    metrics_unregister(&p->ready);
+}
+
+// --- Readiness
+
+__attribute__((format(printf, 1, 2))) static void notify(const char *format, ...)
+{
+    char state[REASON_SIZE + 64];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(state, sizeof(state), format, args); // a status for people may be cut
+    va_end(args);
+    notify_send(state);
+}
+
+static void set_reason(struct process *p, const char *reason)
+{
+    snprintf(p->reason, sizeof(p->reason), "%s", reason ? reason : "no reason given");
+    p->reason[strcspn(p->reason, "\n")] = '\0'; // a line ends an assignment in notify's datagram
+}
+
+void process_ready(struct process *p, bool ready, const char *reason)
+{
+    if (p->phase != STARTING && p->phase != READY) {
+        return;
+    }
+    bool changed = ready != (p->phase == READY);
+    if (ready && changed) {
+        move(p, READY);
+        metric_set(&p->ready, 1);
+        log_info("ready after %" PRId64 " ms", clock_mono_ms() - p->started_ms);
+        notify("READY=1\nSTATUS=ready");
+    } else if (!ready) {
+        if (!changed && reason && strcmp(p->reason, reason) == 0) {
+            return; // no news
+        }
+        set_reason(p, reason);
+        notify("READY=0\nSTATUS=not ready: %s", p->reason); // READY=0 is for our supervisor
+        if (changed) {
+            move(p, STARTING);
+            metric_set(&p->ready, 0);
+            log_warn("not ready any more: %s", p->reason);
+        }
+    }
+}
+
+bool process_is_ready(const struct process *p)
+{
+    return p->phase == READY;
+}
+
+bool process_is_draining(const struct process *p)
+{
+    return p->phase >= DRAINING;
+}
+
+// --- Ending
+
+static void name_open_handle(uv_handle_t *handle, void *data)
+{
+    (void)data;
+    if (!uv_is_closing(handle)) {
+        log_error("a handle was not closed: %s", uv_handle_type_name(uv_handle_get_type(handle)));
+    }
+}
+
+// Something forgot a handle: name it, and leave the loop for the assertion in finish().
+static void on_close_deadline(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+    uv_close((uv_handle_t *)timer, NULL);
+    uv_walk(&p->loop, name_open_handle, NULL);
+    uv_stop(&p->loop);
+}
+
+static void on_stop(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+    move(p, CLOSING);
+    if (p->callbacks.on_close) {
+        p->callbacks.on_close(p, p->callbacks.data);
+    }
+    admin_close(&p->admin);
+    uv_close((uv_handle_t *)&p->sigterm, NULL); // from now on a signal ends the process at once
+    uv_close((uv_handle_t *)&p->sigint, NULL);
+    uv_close((uv_handle_t *)&p->stopper, NULL);
+    uv_timer_start(&p->deadline, on_close_deadline, PROCESS_CLOSE_MS, 0);
+    uv_unref((uv_handle_t *)&p->deadline); // it waits for the others, not they for it
+}
+
+static void stop(struct process *p)
+{
+    if (p->phase < STOPPING) {
+        move(p, STOPPING);
+        metric_set(&p->ready, 0);
+        set_reason(p, "stopping");
+        uv_timer_stop(&p->deadline); // it drained in time
+        uv_timer_start(&p->stopper, on_stop, 0, 0);
+    }
+}
+
+void process_stop(struct process *p)
+{
+    stop(p);
+}
+
+void process_fail(struct process *p, int status, const char *format, ...)
+{
+    assert(status != EXIT_OK);
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args); // longer than any of our sentences
+    va_end(args);
+    log_write(LEVEL_FATAL, NULL, "%s", text);
+    if (p->status == EXIT_OK) {
+        p->status = status;
+        notify("STATUS=failed: %.*s", (int)strcspn(text, "\n"), text);
+    }
+    stop(p);
+}
+
+static void on_drain_deadline(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+    process_fail(p, EXIT_FAILED, "not drained after %d ms: stopping anyway", PROCESS_DRAIN_MS);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct process *p = handle->data;
+    if (p->phase == DRAINING) {
+        process_fail(p, EXIT_FAILED, "second signal (%s): stopping without draining",
+                     strsignal(number));
+        return;
+    }
+    if (p->phase > DRAINING) {
+        return;
+    }
+    move(p, DRAINING);
+    metric_set(&p->ready, 0);
+    set_reason(p, "draining");
+    log_info("draining: %s", strsignal(number));
+    notify("STOPPING=1\nSTATUS=draining");
+    uv_timer_start(&p->deadline, on_drain_deadline, PROCESS_DRAIN_MS, 0);
+    if (p->callbacks.on_drain) {
+        p->callbacks.on_drain(p, p->callbacks.data);
+    } else {
+        stop(p);
+    }
+}
+
+// Runs the loop until every handle is closed.
+static void run_to_end(struct process *p)
+{
+    uv_run(&p->loop, UV_RUN_DEFAULT); // the signal handles keep it running until on_stop()
+    assert(p->phase == CLOSING);
+    if (!uv_is_closing((uv_handle_t *)&p->deadline)) {
+        uv_close((uv_handle_t *)&p->deadline, NULL);
+        uv_run(&p->loop, UV_RUN_DEFAULT);
+    }
+    int busy = uv_loop_close(&p->loop);
+    assert(busy == 0);
+    // czmq shuts itself down at exit, after the program has closed what it had of it (CURVE's ZAP
+    // actor).
+}
+
+static void free_process(struct process *p)
+{
+    unregister_metrics(p);
+    while (p->paths) {
+        struct path *path = p->paths;
+        p->paths = path->next;
+        free(path);
+    }
+    free(p);
+}
+
+int process_run(struct process **process)
+{
+    struct process *p = *process;
+    run_to_end(p);
+    *process = NULL; // not before: callbacks may reach it through the caller's pointer
+    int64_t up_ms = clock_mono_ms() - p->started_ms;
+    log_info("stopped with status %d after %" PRId64 " ms", p->status, up_ms);
+    int status = p->status;
+    config_free(p->table, p->config);
+    free_process(p);
+    return status;
+}
+
+// --- Opening
+
+static int add_pages(struct process *p)
+{
+    int r = admin_page(p->admin, "/livez", write_livez, p);
+    if (r == 0) {
+        r = admin_page(p->admin, "/readyz", write_readyz, p);
+    }
+    if (r == 0) {
+        r = admin_page(p->admin, "/metrics", write_metrics, p);
+    }
+    return r;
+}
+
+static int open_admin(struct process *p)
+{
+    if (startup_admin_is_off(p->config)) {
+        return 0;
+    }
+    struct buf addresses;
+    buf_init(&addresses, STARTUP_ADDRESSES_BYTES);
+    // The directory of the unix sockets, whatever their names.
+    int r = process_path(p, "run/.", true) ? startup_admin(p->config, &addresses) : -errno;
+    if (r == 0) {
+        r = admin_open(&p->loop, addresses.data, &p->admin);
+    }
+    if (r == 0) {
+        r = add_pages(p);
+    }
+    if (r < 0) {
+        startup_admin_error(p->binary, p->config, r);
+    }
+    buf_fini(&addresses);
+    return r;
+}
+
+// The handles that every process has. Once there is a loop their initialisation only fills in
+// structs.
+static int open_handles(struct process *p)
+{
+    int r = uv_loop_init(&p->loop);
+    if (r < 0) {
+        return r;
+    }
+    (void)uv_signal_init(&p->loop, &p->sigterm);
+    (void)uv_signal_init(&p->loop, &p->sigint);
+    (void)uv_timer_init(&p->loop, &p->stopper);
+    (void)uv_timer_init(&p->loop, &p->deadline);
+    p->sigterm.data = p->sigint.data = p->stopper.data = p->deadline.data = p;
+    return 0;
+}
+
+static int start_signals(struct process *p)
+{
+    int r = uv_signal_start(&p->sigterm, on_signal, SIGTERM);
+    if (r == 0) {
+        r = uv_signal_start(&p->sigint, on_signal, SIGINT);
+    }
+    if (r < 0) {
+        fprintf(stderr, "%s: cannot watch signals: %s\n", p->binary, uv_strerror(r));
+    }
+    return r;
+}
+
+static void start_log(const char *binary, const struct process_config *config)
+{
+    static const char *const levels[] = { "debug", "info", "warn", "error" };
+    size_t level = 0;
+    while (strcmp(config->log_level, levels[level]) != 0) {
+        level++;
+        assert(level < sizeof(levels) / sizeof(levels[0])); // the table has these choices
+    }
+    enum log_format format = strcmp(config->log_format, "json") == 0   ? LOG_FORMAT_JSON
+                             : strcmp(config->log_format, "text") == 0 ? LOG_FORMAT_TEXT
+                                                                       : LOG_FORMAT_AUTO;
+    log_init(binary, config->instance, (enum log_level)level, format);
+}
+
+// Makes the process from a config that was read. On failure the line is printed and *ret_exit set.
+static int start(const char *binary, const struct config_option *table,
+                 struct process_config *config, const struct process_callbacks *callbacks,
+                 struct process **ret_process, int *ret_exit)
+{
+    *ret_exit = EXIT_CONFIG;
+    int r = startup_home(binary, config, true);
+    if (r < 0) {
+        return r;
+    }
+    startup_limits();
+    start_log(binary, config);
+    struct process *p = calloc(1, sizeof(*p));
+    r = p ? open_handles(p) : -ENOMEM;
+    if (r < 0) {
+        fprintf(stderr, "%s: cannot start: %s\n", binary, strerror(-r));
+        free(p);
+        *ret_exit = EXIT_FAILED;
+        return r;
+    }
+    p->binary = binary;
+    p->table = table;
+    p->config = config;
+    p->started_ms = clock_mono_ms();
+    set_reason(p, "starting");
+    register_metrics(p);
+    r = start_signals(p);
+    if (r == 0) {
+        r = open_admin(p);
+    }
+    if (r < 0) {
+        stop(p); // without callbacks: the program has opened nothing yet
+        run_to_end(p);
+        free_process(p);
+        return r;
+    }
+    p->callbacks = *callbacks;
+    log_info("%s %s starts in %s", binary, SLUICE_VERSION, config->home);
+    *ret_exit = EXIT_OK;
+    *ret_process = p;
+    return 0;
+}
+
+int process_open(const char *binary, const char *summary, const struct config_option *table,
+                 void *config, int argc, char **argv, const struct process_callbacks *callbacks,
+                 struct process **ret_process, int *ret_exit)
+{
+    enum startup_command command = startup_command(binary, summary, table, argc, argv);
+    if (command == STARTUP_DONE || command == STARTUP_WRONG) {
+        *ret_exit = command == STARTUP_DONE ? EXIT_OK : EXIT_USAGE;
+        return command == STARTUP_DONE ? 1 : -EINVAL;
+    }
+    int r = startup_config(binary, table, config);
+    if (r < 0) {
+        *ret_exit = EXIT_CONFIG;
+    } else if (command == STARTUP_HEALTHCHECK) {
+        *ret_exit = startup_healthcheck(binary, config);
+        r = 1;
+    } else {
+        r = start(binary, table, config, callbacks, ret_process, ret_exit);
+    }
+    if (r != 0) {
+        config_free(table, config);
+    }
+    return r;
+}
+
+uv_loop_t *process_loop(struct process *p)
+{
+    return &p->loop;
+}
+
+const struct process_config *process_config(const struct process *p)
+{
+    return p->config;
+}
+
+struct admin *process_admin(struct process *p)
+{
+    return p->admin;
+}
+
+// The absolute path, from the list of those that were asked for, or newly made.
+static struct path *find_path(struct process *p, const char *relative)
+{
+    size_t n = strlen(p->config->home) + strlen(relative) + 2;
+    struct path *made = malloc(sizeof(*made) + n);
+    if (!made) {
+        return NULL; // and errno is ENOMEM
+    }
+    snprintf(made->text, n, "%s/%s", p->config->home, relative);
+    for (struct path *path = p->paths; path; path = path->next) {
+        if (strcmp(path->text, made->text) == 0) {
+            free(made);
+            return path;
+        }
+    }
+    made->next = p->paths;
+    p->paths = made;
+    return made;
+}
+
+const char *process_path(struct process *p, const char *relative, bool make_parents)
+{
+    struct path *path = find_path(p, relative);
+    if (!path) {
+        return NULL;
+    }
+    int r = make_parents ? home_make_parents(path->text) : 0;
+    if (r < 0) {
+        errno = -r;
+        return NULL;
+    }
+    return path->text;
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+// What every Sluice process does the same way: options, configuration, limits, signals, readiness,
+// the admin listener and a shutdown that ends because every handle is closed.
+//
+//     starting --process_ready()--> ready --SIGTERM/SIGINT--> draining --process_stop()--> stopped
+//         |                           |                          |
+//         +------ process_fail() -----+------ second signal -----+--> stopped (exit status not 0)
+#ifndef COMMON_PROCESS_H
+#define COMMON_PROCESS_H
+
+#include "common/config.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+// Exit codes of every program.
+#define EXIT_OK 0
+#define EXIT_FAILED 1  // something went wrong while running
+#define EXIT_USAGE 64  // wrong command line
+#define EXIT_CONFIG 78 // wrong configuration, unreadable home, port in use
+
+// How long a process may drain after SIGTERM before it stops anyway, with status 1. Below the
+// patience that the supervisor, the compose file and the units have (docker's own default is no
+// more than 10 s).
+#define PROCESS_DRAIN_MS 10000
+
+// How long handles may take to close after on_close; then it is a bug, which is named in the log,
+// and the process aborts.
+#define PROCESS_CLOSE_MS 10000
+
+// Longest instance name: it is part of socket paths, which have at most 107 bytes.
+#define PROCESS_INSTANCE_BYTES 40
+
+// Options that every process has; the first member of each process's config struct, named `common`.
+struct process_config {
+    char *home;       // SLUICE_HOME; absolute from process_open() on
+    char *instance;   // SLUICE_INSTANCE: letters, digits, '.', '_', '-'; %H is replaced
+    char *log_level;  // SLUICE_LOG_LEVEL
+    char *log_format; // SLUICE_LOG_FORMAT
+    char *admin;      // SLUICE_ADMIN
+};
+
+// default_admin is usually NULL: without SLUICE_ADMIN the admin listener is
+// unix:<instance>.admin.sock, so that the instances of one home do not meet. "none" turns the
+// listener off.
+// clang-format off
+#define CONFIG_COMMON(struct_, default_instance, default_admin)                                    \
+    { .name = "SLUICE_HOME", .kind = CONFIG_STRING,                                                \
+      .offset = offsetof(struct_, common.home), .fallback = "./var", .min = 1, .max = 1024,        \
+      .help = "where run/, db/, queue/ and secrets/ are" },                                        \
+    { .name = "SLUICE_INSTANCE", .kind = CONFIG_STRING,                                            \
+      .offset = offsetof(struct_, common.instance), .fallback = default_instance,                  \
+      .min = 1, .max = PROCESS_INSTANCE_BYTES,                                                     \
+      .help = "name of this process among its like, for logs, metrics and file names; "            \
+              "%H: host name" },                                                                   \
+    { .name = "SLUICE_LOG_LEVEL", .kind = CONFIG_CHOICE,                                           \
+      .offset = offsetof(struct_, common.log_level), .fallback = "info",                           \
+      .choices = "debug|info|warn|error", .help = "lines below this are not written" },            \
+    { .name = "SLUICE_LOG_FORMAT", .kind = CONFIG_CHOICE,                                          \
+      .offset = offsetof(struct_, common.log_format), .fallback = "auto",                          \
+      .choices = "auto|json|text", .help = "auto: text on a terminal, else JSON" },                \
+    { .name = "SLUICE_ADMIN", .kind = CONFIG_STRING,                                               \
+      .offset = offsetof(struct_, common.admin), .fallback = default_admin, .min = 0, .max = 200,  \
+      .help = "admin listeners: one or two of unix:NAME (below $SLUICE_HOME/run) and "             \
+              "HOST:PORT, with a comma; or none; not set: unix:<instance>.admin.sock" }
+// clang-format on
+
+struct process;
+struct admin;
+
+struct process_callbacks {
+    // The first SIGTERM or SIGINT: finish what was accepted, then call process_stop(). After
+    // PROCESS_DRAIN_MS, or a second signal, the process stops anyway.
+    void (*on_drain)(struct process *p, void *data);
+    // Close every handle that the program opened on the loop. Called once, after process_stop() or
+    // process_fail(); the loop then runs until all of them are closed.
+    void (*on_close)(struct process *p, void *data);
+    void *data;
+};
+
+// Handles --help, --version, `healthcheck` (asks the admin listener of the running process for
+// /readyz: exits 0 or 1) and anything else by a usage error; loads config; makes and checks
+// SLUICE_HOME; sets up logging, limits (no core files, as many descriptors as allowed, umask 077),
+// signals and the admin listener; keeps czmq's hands off signals. Call first in run(), while there
+// is one thread. binary, table and config must live until process_run() returned; config is freed
+// by it, or by process_open() itself when that does not return 0. Returns 0 with *ret_process set;
+// or 1 when the program is done (help was printed, health was checked): return *ret_exit from main;
+// or a negative errno when it failed, with the line printed and *ret_exit set.
+__attribute__((warn_unused_result)) int process_open(const char *binary, const char *summary,
+                                                     const struct config_option *table,
+                                                     void *config, int argc, char **argv,
+                                                     const struct process_callbacks *callbacks,
+                                                     struct process **ret_process, int *ret_exit);
+
+uv_loop_t *process_loop(struct process *p);
+const struct process_config *process_config(const struct process *p);
+struct admin *process_admin(struct process *p); // to add pages; NULL when SLUICE_ADMIN is none
+
+// The path $SLUICE_HOME/relative; its directories are made (0700) when make_parents. Owned by the
+// process. NULL when there is no memory or a directory cannot be made; errno has the reason.
+const char *process_path(struct process *p, const char *relative, bool make_parents);
+
+// Ready to serve: tells the supervisor, and /readyz says 200. May be taken back and given again;
+// reason says what is missing (or NULL); it is copied, and cut at 200 bytes. Once draining, a
+// process is not ready any more.
+void process_ready(struct process *p, bool ready, const char *reason);
+bool process_is_ready(const struct process *p);
+bool process_is_draining(const struct process *p);
+
+// Ends the loop in good order; the process exits 0. Only from the loop's thread, as all of these.
+// on_close runs in the next turn of the loop, so it is safe in any callback, and before
+// process_run().
+void process_stop(struct process *p);
+
+// Ends the loop; the process exits with status (of the first call). One line is logged.
+__attribute__((format(printf, 3, 4))) void process_fail(struct process *p, int status,
+                                                        const char *format, ...);
+
+// Runs the loop until the process is stopped and every handle is closed (asserted), then frees
+// everything, config's strings included. Returns the exit status.
+int process_run(struct process **p);
+
+#endif

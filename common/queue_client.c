@@ -1,0 +1,669 @@
+// SPDX-License-Identifier: MIT
+// One DEALER to the queue. The client is up from the first frame that it hears on a connection;
+// then it sends what waits, in the order in which it was given, and subscribes again. Requests and
+// subscriptions share one sequence of numbers, so a REFUSED is never ambiguous.
+#include "common/queue_client.h"
+
+#include "common/clock.h"
+#include "common/zsocket.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define TICK_MS 250
+#define DEAD_MS (3 * QUEUE_CLIENT_PING_MS) // silence after which the connection is made anew
+#define MAX_INFOS 16
+#define LINGER_MS                                                                                  \
+    100 // for the UNSUBSCRIBE of a client that closes; publishes wait for their answers instead
+
+struct publish {
+    struct publish *next;
+    uint64_t request;
+    char *frame; // owned
+    size_t n;
+    bool sent; // on this connection
+    void (*on_published)(int status, const struct queue_published *answer, struct str detail,
+                         void *data);
+    void *data;
+};
+
+struct info {
+    uint64_t request; // 0: free
+    int64_t until_ms;
+    void (*on_info)(int status, struct str map, void *data);
+    void *data;
+};
+
+struct queue_subscription {
+    struct queue_client *client;
+    struct queue_subscribe options; // its strings point into text
+    struct buf text;
+    struct queue_subscription_callbacks callbacks;
+    uint64_t next_seq; // behind the last event handed out; 0: none was
+    uint32_t credit;   // granted and not used
+    bool active;       // subscribed on this connection
+    bool closed;       // by the subscriber, in the middle of its own callback
+};
+
+struct queue_client {
+    uv_loop_t *loop;
+    char *endpoint;
+    struct curve *curve;
+    struct queue_client_callbacks callbacks;
+    struct zsocket *socket;
+    uv_timer_t timer;
+    struct buf out;
+    struct publish *publishes, **last_publish;
+    size_t n_publishes;
+    struct queue_subscription *subscriptions[QUEUE_CLIENT_MAX_SUBSCRIPTIONS];
+    struct queue_subscription *delivering; // whose callbacks are running
+    struct info infos[MAX_INFOS];
+    uint64_t last_request;
+    int64_t heard_ms, pinged_ms;
+    bool connected, up, closed;
+};
+
+// --- Sending
+
+static int send_out(struct queue_client *c)
+{
+    int rc = buf_error(&c->out);
+    return rc ? rc : zsocket_send(c->socket, 0, buf_str(&c->out));
+}
+
+static void send_pair(struct queue_client *c, enum queue_frame_type type, uint64_t first,
+                      uint64_t second)
+{
+    buf_reset(&c->out);
+    queue_pair_encode(&c->out, type, first, second);
+    int rc = send_out(c);
+    (void)rc; // a lost connection is reported by itself, and what it meant is said again
+}
+
+// Sends what was not sent on this connection, in order, as far as the socket takes it.
+static void send_publishes(struct queue_client *c)
+{
+    for (struct publish *p = c->publishes; c->up && p; p = p->next) {
+        if (!p->sent) {
+            if (zsocket_send(c->socket, 0, (struct str){ p->frame, p->n })) {
+                return; // again at the next tick
+            }
+            p->sent = true;
+        }
+    }
+}
+
+static void send_subscription(struct queue_client *c, struct queue_subscription *s)
+{
+    struct queue_subscribe options = s->options;
+    if (s->next_seq) {
+        options.from = QUEUE_FROM_SEQ;
+        options.from_value = s->next_seq;
+    }
+    options.credit = s->credit;
+    buf_reset(&c->out);
+    queue_subscribe_encode(&c->out, &options);
+    s->active = send_out(c) == 0;
+}
+
+static void send_waiting(struct queue_client *c)
+{
+    send_publishes(c);
+    for (size_t i = 0; c->up && i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
+        if (c->subscriptions[i] && !c->subscriptions[i]->active) {
+            send_subscription(c, c->subscriptions[i]);
+        }
+    }
+}
+
+// --- Up and down
+
+static void go_down(struct queue_client *c)
+{
+    bool was_up = c->up;
+    c->connected = c->up = false;
+    for (struct publish *p = c->publishes; p; p = p->next) {
+        p->sent = false;
+    }
+    for (size_t i = 0; i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
+        if (c->subscriptions[i]) {
+            c->subscriptions[i]->active = false;
+        }
+    }
+    if (was_up && c->callbacks.on_down) {
+        c->callbacks.on_down(c, c->callbacks.data);
+    }
+}
+
+static void go_up(struct queue_client *c)
+{
+    c->up = true;
+    send_waiting(c);
+    if (c->callbacks.on_up) {
+        c->callbacks.on_up(c, c->callbacks.data);
+    }
+}
+
+// --- Hearing: publishing
+
+static struct publish *take_publish(struct queue_client *c, uint64_t request)
+{
+    for (struct publish **p = &c->publishes; *p; p = &(*p)->next) {
+        if ((*p)->request == request) {
+            struct publish *found = *p;
+            *p = found->next;
+            if (c->last_publish == &found->next) {
+                c->last_publish = p;
+            }
+            c->n_publishes--;
+            return found;
+        }
+    }
+    return NULL;
+}
+
+static void end_publish(struct publish *p, int status, const struct queue_published *answer,
+                        struct str detail)
+{
+    p->on_published(status, answer, detail, p->data);
+    free(p->frame);
+    free(p);
+}
+
+static void on_published(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    struct queue_published answer;
+    if (queue_published_decode(r, fields, &answer) == 0) {
+        struct publish *p = take_publish(c, answer.request);
+        if (p) {
+            end_publish(p, 0, &answer, STR(""));
+        }
+    }
+}
+
+// --- Hearing: reading
+
+static struct queue_subscription *find_subscription(struct queue_client *c, uint64_t id)
+{
+    for (size_t i = 0; i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
+        if (c->subscriptions[i] && c->subscriptions[i]->options.subscription == id) {
+            return c->subscriptions[i];
+        }
+    }
+    return NULL;
+}
+
+static void free_subscription(struct queue_subscription *s)
+{
+    struct queue_client *c = s->client;
+    for (size_t i = 0; i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
+        if (c->subscriptions[i] == s) {
+            c->subscriptions[i] = NULL;
+        }
+    }
+    buf_fini(&s->text);
+    free(s);
+}
+
+// The subscriber may close its subscription, or the client, in any of its callbacks: what they use
+// is freed only when the callback has returned.
+static void begin_callback(struct queue_subscription *s)
+{
+    s->client->delivering = s;
+}
+
+static void end_callback(struct queue_subscription *s)
+{
+    s->client->delivering = NULL;
+    if (s->closed) {
+        free_subscription(s);
+    }
+}
+
+static void on_events(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    struct queue_events f;
+    struct queue_event_entry e;
+    if (queue_events_decode(r, fields, &f)) {
+        return;
+    }
+    struct queue_subscription *s = find_subscription(c, f.subscription);
+    if (!s || !s->active) {
+        return; // it was closed meanwhile
+    }
+    begin_callback(s);
+    while (!s->closed && queue_events_next(&f, &e) == 1) {
+        s->next_seq = e.seq + 1;
+        s->credit -= s->credit > 0;
+        s->callbacks.on_event(s, e.seq, e.stored_ms, e.event, s->callbacks.data);
+    }
+    if (!s->closed && s->callbacks.on_batch_end) {
+        s->callbacks.on_batch_end(s, s->callbacks.data);
+    }
+    end_callback(s);
+}
+
+static void on_caught_up(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    uint64_t id, next_seq;
+    if (queue_pair_decode(r, fields, &id, &next_seq)) {
+        return;
+    }
+    struct queue_subscription *s = find_subscription(c, id);
+    if (s && s->active) {
+        s->next_seq = next_seq > s->next_seq ? next_seq : s->next_seq;
+        if (s->callbacks.on_caught_up) {
+            begin_callback(s);
+            s->callbacks.on_caught_up(s, next_seq, s->callbacks.data);
+            end_callback(s);
+        }
+    }
+}
+
+static void on_lost(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    uint64_t id, first, last;
+    if (queue_lost_decode(r, fields, &id, &first, &last)) {
+        return;
+    }
+    struct queue_subscription *s = find_subscription(c, id);
+    if (s && s->active) {
+        s->next_seq = last >= s->next_seq ? last + 1 : s->next_seq;
+    }
+    if (s && s->active && s->callbacks.on_lost) {
+        begin_callback(s);
+        s->callbacks.on_lost(s, first, last, s->callbacks.data);
+        end_callback(s);
+    }
+}
+
+static void end_subscription(struct queue_subscription *s, struct str reason, struct str detail,
+                             uint64_t next_seq)
+{
+    begin_callback(s);
+    s->active = false;
+    s->callbacks.on_ended(s, reason, detail, next_seq, s->callbacks.data);
+    s->closed = true;
+    end_callback(s);
+}
+
+static void on_ended(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    uint64_t id, next_seq;
+    struct str reason, detail;
+    if (queue_word_decode(r, fields, &id, &next_seq, &reason, &detail)) {
+        return;
+    }
+    struct queue_subscription *s = find_subscription(c, id);
+    if (s && str_eq(reason, STR("stopping"))) {
+        s->active = false; // subscribes again at the next connection
+    } else if (s) {
+        end_subscription(s, reason, detail, next_seq);
+    }
+}
+
+// --- Hearing: the rest
+
+static struct info *find_info(struct queue_client *c, uint64_t request)
+{
+    for (size_t i = 0; request && i < MAX_INFOS; i++) {
+        if (c->infos[i].request == request) {
+            return &c->infos[i];
+        }
+    }
+    return NULL;
+}
+
+static void end_info(struct info *i, int status, struct str map)
+{
+    struct info copy = *i;
+    i->request = 0;
+    copy.on_info(status, map, copy.data);
+}
+
+static void on_info_reply(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    uint64_t request;
+    struct str map;
+    if (queue_info_decode(r, fields, &request, &map)) {
+        return;
+    }
+    struct info *i = find_info(c, request);
+    if (i) {
+        end_info(i, 0, map);
+    }
+}
+
+static void on_refused(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    uint64_t id, zero;
+    struct str reason, detail;
+    if (queue_word_decode(r, fields, &id, &zero, &reason, &detail) ||
+        str_eq(reason, STR("stopping"))) {
+        return; // a queue that stops is asked again after the reconnect
+    }
+    struct publish *p = take_publish(c, id);
+    struct queue_subscription *s = p ? NULL : find_subscription(c, id);
+    struct info *i = p || s ? NULL : find_info(c, id);
+    if (p) {
+        end_publish(p, str_eq(reason, STR("disk-full")) ? -ENOSPC : -EBADMSG, NULL, detail);
+    } else if (s) {
+        end_subscription(s, reason, detail, s->next_seq);
+    } else if (i) {
+        end_info(i, -EBADMSG, detail);
+    }
+}
+
+static void on_message(struct zsocket *socket, uint32_t peer, int fd, struct str message,
+                       void *data)
+{
+    struct queue_client *c = data;
+    struct reader r = reader_of(message);
+    enum queue_frame_type type;
+    uint32_t fields;
+    uint64_t token, zero;
+    (void)socket, (void)peer, (void)fd;
+    c->heard_ms = clock_mono_ms();
+    if (queue_frame_open(&r, &type, &fields)) {
+        return;
+    }
+    if (!c->up && c->connected) {
+        go_up(c);
+    }
+    if (c->closed) {
+        return; // by on_up
+    }
+    switch (type) {
+    case QUEUE_PUBLISHED:
+        on_published(c, &r, fields);
+        break;
+    case QUEUE_EVENTS:
+        on_events(c, &r, fields);
+        break;
+    case QUEUE_CAUGHT_UP:
+        on_caught_up(c, &r, fields);
+        break;
+    case QUEUE_LOST:
+        on_lost(c, &r, fields);
+        break;
+    case QUEUE_ENDED:
+        on_ended(c, &r, fields);
+        break;
+    case QUEUE_INFO_REPLY:
+        on_info_reply(c, &r, fields);
+        break;
+    case QUEUE_REFUSED:
+        on_refused(c, &r, fields);
+        break;
+    case QUEUE_PING:
+        if (queue_pair_decode(&r, fields, &token, &zero) == 0) {
+            send_pair(c, QUEUE_PONG, token, 0);
+        }
+        break;
+    default: // PONG has done its work by being heard; a client's own frames have no meaning here
+        break;
+    }
+}
+
+static void on_connect(struct zsocket *socket, void *data)
+{
+    struct queue_client *c = data;
+    (void)socket;
+    c->connected = true;
+    c->heard_ms = c->pinged_ms = clock_mono_ms();
+    send_pair(c, QUEUE_PING, 1, 0); // its answer says that somebody serves
+}
+
+static void on_disconnect(struct zsocket *socket, int fd, void *data)
+{
+    (void)socket, (void)fd;
+    go_down(data);
+}
+
+// --- Life
+
+static int open_socket(struct queue_client *c)
+{
+    struct zsocket_options options = { .type = ZSOCKET_DEALER,
+                                       .max_message_bytes = QUEUE_MAX_FRAME_BYTES,
+                                       .curve = c->curve,
+                                       .server_name = "queue" };
+    struct zsocket_callbacks callbacks = { on_message, on_connect, on_disconnect, c };
+    int rc = zsocket_open(c->loop, &options, &callbacks, &c->socket);
+    rc = rc ? rc : zsocket_connect(c->socket, c->endpoint);
+    if (rc) {
+        zsocket_close(&c->socket, 0);
+    }
+    return rc;
+}
+
+static void check_liveness(struct queue_client *c, int64_t now)
+{
+    if (!c->socket) {
+        int rc = open_socket(c); // failed at an earlier tick
+        (void)rc;                // and is tried at the next
+    } else if (c->connected && now - c->heard_ms > DEAD_MS) {
+        zsocket_close(&c->socket, 0);
+        go_down(c);
+    } else if (c->connected && now - c->heard_ms >= QUEUE_CLIENT_PING_MS &&
+               now - c->pinged_ms >= QUEUE_CLIENT_PING_MS) {
+        c->pinged_ms = now;
+        send_pair(c, QUEUE_PING, 1, 0);
+    }
+}
+
+static void on_tick(uv_timer_t *handle)
+{
+    struct queue_client *c = handle->data;
+    int64_t now = clock_mono_ms();
+    check_liveness(c, now);
+    if (c->up) {
+        send_waiting(c);
+    }
+    for (size_t i = 0; i < MAX_INFOS && !c->closed; i++) {
+        if (c->infos[i].request && now >= c->infos[i].until_ms) {
+            end_info(&c->infos[i], -ETIMEDOUT, STR(""));
+        }
+    }
+}
+
+int queue_client_open(uv_loop_t *loop, const char *endpoint, struct curve *curve,
+                      const struct queue_client_callbacks *callbacks,
+                      struct queue_client **ret_client)
+{
+    struct queue_client *c = calloc(1, sizeof *c);
+    if (!c) {
+        return -ENOMEM;
+    }
+    c->loop = loop;
+    c->curve = curve;
+    c->callbacks = *callbacks;
+    c->last_publish = &c->publishes;
+    c->endpoint = strdup(endpoint);
+    buf_init(&c->out, QUEUE_MAX_FRAME_BYTES);
+    int rc = c->endpoint ? open_socket(c) : -ENOMEM;
+    if (rc) {
+        free(c->endpoint);
+        free(c);
+        return rc;
+    }
+    (void)uv_timer_init(loop, &c->timer); // these cannot fail
+    c->timer.data = c;
+    (void)uv_timer_start(&c->timer, on_tick, TICK_MS, TICK_MS);
+    *ret_client = c;
+    return 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct queue_client *c = handle->data;
+    buf_fini(&c->out);
+    free(c->endpoint);
+    free(c);
+}
+
+void queue_client_close(struct queue_client **client)
+{
+    struct queue_client *c = *client;
+    *client = NULL;
+    if (!c) {
+        return;
+    }
+    c->closed = true;
+    c->up = c->connected = false;
+    zsocket_close(&c->socket, LINGER_MS);
+    while (c->publishes) {
+        struct publish *p = take_publish(c, c->publishes->request);
+        end_publish(p, -ECANCELED, NULL, STR(""));
+    }
+    for (size_t i = 0; i < MAX_INFOS; i++) {
+        if (c->infos[i].request) {
+            end_info(&c->infos[i], -ECANCELED, STR(""));
+        }
+    }
+    for (size_t i = 0; i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
+        if (c->subscriptions[i] && c->subscriptions[i] == c->delivering) {
+            c->delivering->closed = true; // freed when its callback has returned
+        } else if (c->subscriptions[i]) {
+            free_subscription(c->subscriptions[i]);
+        }
+    }
+    uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+}
+
+bool queue_client_is_up(const struct queue_client *c)
+{
+    return c && c->up;
+}
+
+uint64_t queue_client_next_request(struct queue_client *c)
+{
+    return ++c->last_request;
+}
+
+int queue_client_publish(struct queue_client *c, uint64_t request, struct str frame,
+                         void (*on_done)(int status, const struct queue_published *answer,
+                                         struct str detail, void *data),
+                         void *data)
+{
+    assert(request && request <= c->last_request && on_done);
+    if (c->closed || c->n_publishes == QUEUE_CLIENT_MAX_PUBLISHES) {
+        return -EAGAIN;
+    }
+    struct publish *p = calloc(1, sizeof *p);
+    char *copy = malloc(frame.n);
+    if (!p || !copy) {
+        free(p);
+        free(copy);
+        return -ENOMEM;
+    }
+    memcpy(copy, frame.p, frame.n);
+    *p = (struct publish){
+        .request = request, .frame = copy, .n = frame.n, .on_published = on_done, .data = data
+    };
+    *c->last_publish = p;
+    c->last_publish = &p->next;
+    c->n_publishes++;
+    send_publishes(c);
+    return 0;
+}
+
+// The options' strings, copied into the subscription.
+static int copy_options(struct queue_subscription *s, const struct queue_subscribe *options)
+{
+    s->options = *options;
+    buf_init(&s->text, QUEUE_MAX_FILTERS * QUEUE_MAX_TOPIC + QUEUE_MAX_KEY);
+    for (size_t i = 0; i < options->n_filters; i++) {
+        buf_append_str(&s->text, options->filters[i]);
+    }
+    buf_append_str(&s->text, options->key);
+    if (!buf_ok(&s->text)) {
+        return buf_error(&s->text);
+    }
+    const char *p = s->text.data;
+    for (size_t i = 0; i < options->n_filters; i++) {
+        s->options.filters[i].p = p;
+        p += options->filters[i].n;
+    }
+    s->options.key.p = options->key.p ? p : NULL;
+    return 0;
+}
+
+int queue_client_subscribe(struct queue_client *c, const struct queue_subscribe *options,
+                           const struct queue_subscription_callbacks *callbacks,
+                           struct queue_subscription **ret_subscription)
+{
+    size_t i = 0;
+    assert(callbacks->on_event && callbacks->on_ended && options->n_filters <= QUEUE_MAX_FILTERS);
+    while (i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS && c->subscriptions[i]) {
+        i++;
+    }
+    if (i == QUEUE_CLIENT_MAX_SUBSCRIPTIONS) {
+        return -ENOSPC;
+    }
+    struct queue_subscription *s = calloc(1, sizeof *s);
+    int rc = s ? copy_options(s, options) : -ENOMEM;
+    if (rc) {
+        if (s) {
+            buf_fini(&s->text);
+        }
+        free(s);
+        return rc;
+    }
+    s->client = c;
+    s->callbacks = *callbacks;
+    s->credit = options->credit;
+    s->options.subscription = queue_client_next_request(c);
+    c->subscriptions[i] = s;
+    *ret_subscription = s;
+    if (c->up) {
+        send_subscription(c, s);
+    }
+    return 0;
+}
+
+void queue_subscription_grant(struct queue_subscription *s, uint32_t more)
+{
+    s->credit += more;
+    if (s->active && more) {
+        send_pair(s->client, QUEUE_GRANT, s->options.subscription, more);
+    }
+}
+
+void queue_subscription_close(struct queue_subscription **subscription)
+{
+    struct queue_subscription *s = *subscription;
+    *subscription = NULL;
+    if (!s) {
+        return;
+    }
+    if (s->active) {
+        send_pair(s->client, QUEUE_UNSUBSCRIBE, s->options.subscription, 0);
+    }
+    s->active = false;
+    if (s->client->delivering == s) {
+        s->closed = true; // freed when its callback has returned
+    } else {
+        free_subscription(s);
+    }
+}
+
+int queue_client_info(struct queue_client *c, int timeout_ms,
+                      void (*on_info)(int status, struct str map, void *data), void *data)
+{
+    size_t i = 0;
+    while (i < MAX_INFOS && c->infos[i].request) {
+        i++;
+    }
+    if (c->closed || i == MAX_INFOS) {
+        return -EAGAIN;
+    }
+    if (!c->up) {
+        return -ENOTCONN;
+    }
+    uint64_t request = queue_client_next_request(c);
+    c->infos[i] = (struct info){ request, clock_mono_ms() + timeout_ms, on_info, data };
+    send_pair(c, QUEUE_INFO, request, 0);
+    return 0;
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: MIT
+#include "common/startup.h"
+
+#include "common/admin.h"
+#include "common/home.h"
+#include "common/process.h"
+
+#include <assert.h>
+#include <czmq.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEALTHCHECK_MS 3000 // of the 5 s that an orchestrator usually gives it
+#define HEALTHCHECK_BYTES 4096
+
+// --- Command line
+
+static void print_help(const char *binary, const char *summary, const struct config_option *table)
+{
+    printf("Usage: %s [--help | --version | healthcheck]\n\n%s\n\n", binary, summary);
+    printf("Without an argument it runs until SIGTERM or SIGINT. `healthcheck` asks the process\n"
+           "that runs with the same environment whether it is ready, and exits 0 or 1.\n\n");
+    config_help(table, stdout);
+}
+
+enum startup_command startup_command(const char *binary, const char *summary,
+                                     const struct config_option *table, int argc, char **argv)
+{
+    if (argc <= 1) {
+        return STARTUP_RUN;
+    }
+    const char *wrong = argc > 2 ? argv[2] : argv[1];
+    if (argc == 2) {
+        if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+            print_help(binary, summary, table);
+            return STARTUP_DONE;
+        }
+        if (strcmp(argv[1], "--version") == 0) {
+            printf("%s %s\n", binary, SLUICE_VERSION);
+            return STARTUP_DONE;
+        }
+        if (strcmp(argv[1], "healthcheck") == 0) {
+            return STARTUP_HEALTHCHECK;
+        }
+    }
+    fprintf(stderr,
+            "%s: unexpected argument \"%s\"; allowed: --help, --version, healthcheck, or none\n",
+            binary, wrong);
+    return STARTUP_WRONG;
+}
+
+// --- Configuration
+
+static int refuse_instance(const char *binary, const char *instance)
+{
+    fprintf(stderr,
+            "%s: SLUICE_INSTANCE is \"%s\"; allowed: letters, digits, '.', '_' and '-', not "
+            "beginning with '.' or '-', and %%H for the host name\n",
+            binary, instance);
+    return -EINVAL;
+}
+
+// The instance becomes part of file names.
+static int check_instance(const char *binary, const char *instance)
+{
+    if (*instance == '.' || *instance == '-') {
+        return refuse_instance(binary, instance);
+    }
+    for (const char *c = instance; *c; c++) {
+        bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z');
+        if (!letter && !(*c >= '0' && *c <= '9') && !strchr("._-", *c)) {
+            return refuse_instance(binary, instance);
+        }
+    }
+    return 0;
+}
+
+// "%H" stands for the host's name: containers that are started from one description differ by it.
+static int expand_instance(struct process_config *config)
+{
+    char host[HOST_NAME_MAX + 1];
+    const char *mark = strstr(config->instance, "%H");
+    if (!mark) {
+        return 0;
+    }
+    if (gethostname(host, sizeof(host)) < 0) {
+        return -errno;
+    }
+    struct buf b;
+    buf_init(&b, PROCESS_INSTANCE_BYTES + 1);
+    buf_append(&b, config->instance, (size_t)(mark - config->instance));
+    buf_append_z(&b, host);
+    buf_append(&b, mark + 2, strlen(mark + 2) + 1); // with its NUL
+    if (!buf_ok(&b)) {
+        int r = buf_error(&b);
+        buf_fini(&b);
+        return r;
+    }
+    free(config->instance);
+    config->instance = b.data; // now the config's
+    return 0;
+}
+
+int startup_config(const char *binary, const struct config_option *table, void *config)
+{
+    char error[CONFIG_ERROR_SIZE];
+    int r = config_load(table, config, error);
+    if (r < 0) {
+        fprintf(stderr, "%s: %s\n", binary, error);
+        return r;
+    }
+    r = expand_instance(config);
+    if (r < 0) {
+        fprintf(stderr,
+                "%s: SLUICE_INSTANCE is \"%s\", which cannot be used with this host's name: %s; "
+                "allowed: up to %d bytes\n",
+                binary, ((struct process_config *)config)->instance,
+                r == -EMSGSIZE ? "too long" : strerror(-r), PROCESS_INSTANCE_BYTES);
+        return r;
+    }
+    return check_instance(binary, ((struct process_config *)config)->instance);
+}
+
+int startup_home(const char *binary, struct process_config *config, bool make)
+{
+    char *home;
+    int r = make ? home_open(config->home, &home) : home_find(config->home, &home);
+    if (r < 0) {
+        fprintf(stderr, "%s: SLUICE_HOME is \"%s\", which ", binary, config->home);
+        if (r == -ENOENT && !make) {
+            fputs("does not exist; make it with `sluice init`\n", stderr);
+        } else {
+            fprintf(stderr,
+                    "cannot be used: %s; allowed: a directory that this user can read and write\n",
+                    strerror(-r));
+        }
+        return r;
+    }
+    free(config->home);
+    config->home = home;
+    return 0;
+}
+
+// --- Admin addresses
+
+// Appends one address of SLUICE_ADMIN in the form of common/address.h. false when it is not one.
+static bool append_address(struct buf *b, const struct process_config *config, struct str address)
+{
+    if (!str_starts(address, STR("unix:"))) {
+        buf_append_str(b, address);
+        return address.n > 0;
+    }
+    struct str name = { address.p + 5, address.n - 5 };
+    if (name.n > 0 && name.p[0] == '/') {
+        buf_append_str(b, address);
+        return true;
+    }
+    if (name.n == 0 || memchr(name.p, '/', name.n)) {
+        return false;
+    }
+    buf_printf(b, "unix:%s/run/%.*s", config->home, STR_ARG(name));
+    return true;
+}
+
+bool startup_admin_is_off(const struct process_config *config)
+{
+    return config->admin && strcmp(config->admin, "none") == 0;
+}
+
+int startup_admin(const struct process_config *config, struct buf *addresses)
+{
+    assert(!startup_admin_is_off(config));
+    if (!config->admin || !*config->admin) {
+        buf_printf(addresses, "unix:%s/run/%s.admin.sock", config->home, config->instance);
+        buf_append_char(addresses, '\0');
+        return buf_error(addresses);
+    }
+    for (const char *p = config->admin;;) {
+        size_t n = strcspn(p, ",");
+        if (!append_address(addresses, config, (struct str){ p, n })) {
+            return -EINVAL;
+        }
+        buf_append_char(addresses, p[n]); // a comma, or the NUL
+        if (p[n] == '\0') {
+            return buf_error(addresses);
+        }
+        p += n + 1;
+    }
+}
+
+void startup_admin_error(const char *binary, const struct process_config *config, int error)
+{
+    const char *reason = strerror(-error);
+    if (error == -EADDRINUSE) {
+        reason = "somebody answers there already (is this instance running twice?)";
+    } else if (error == -ENAMETOOLONG) {
+        reason = "a unix socket's path has at most 107 bytes (a shorter SLUICE_HOME helps)";
+    } else if (error == -EHOSTUNREACH) {
+        reason = "the host name is not known";
+    } else if (error == -EINVAL || error == -E2BIG) {
+        reason = "that is no such list";
+    }
+    if (config->admin && *config->admin) {
+        fprintf(stderr, "%s: SLUICE_ADMIN is \"%s\": ", binary, config->admin);
+    } else {
+        fprintf(stderr, "%s: SLUICE_ADMIN is not set, so it is unix:%s.admin.sock: ", binary,
+                config->instance);
+    }
+    fprintf(stderr,
+            "%s; allowed: none, or one or two of unix:NAME and HOST:PORT, separated by a comma\n",
+            reason);
+}
+
+// --- healthcheck
+
+int startup_healthcheck(const char *binary, struct process_config *config)
+{
+    if (startup_admin_is_off(config)) {
+        fprintf(stderr, "%s: SLUICE_ADMIN is none: there is nobody to ask\n", binary);
+        return EXIT_FAILED;
+    }
+    if (startup_home(binary, config, false) < 0) {
+        return EXIT_FAILED;
+    }
+    struct buf addresses, body;
+    buf_init(&addresses, STARTUP_ADDRESSES_BYTES);
+    buf_init(&body, HEALTHCHECK_BYTES);
+    int exit_status = EXIT_FAILED;
+    int r = startup_admin(config, &addresses);
+    if (r < 0) {
+        startup_admin_error(binary, config, r);
+    } else {
+        addresses.data[strcspn(addresses.data, ",")] = '\0';
+        r = admin_get(addresses.data, "/readyz", HEALTHCHECK_MS, &body);
+        if (r < 0) {
+            fprintf(stderr, "%s: no answer from %s: %s\n", binary, addresses.data, strerror(-r));
+        } else {
+            fprintf(r == 200 ? stdout : stderr, "%.*s", STR_ARG(buf_str(&body)));
+            exit_status = r == 200 ? EXIT_OK : EXIT_FAILED;
+        }
+    }
+    buf_fini(&body);
+    buf_fini(&addresses);
+    return exit_status;
+}
+
+// --- Limits
+
+// A process that was started with a closed standard descriptor would give its number to a socket or
+// a store, and log lines would go there.
+static void keep_standard_descriptors(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+// czmq takes settings from ZSYS_* variables; ours come from one table only.
+static void forget_zsys_settings(void)
+{
+    for (char **variable = environ; *variable;) {
+        const char *equals = strchr(*variable, '=');
+        char name[64];
+        size_t n = equals ? (size_t)(equals - *variable) : 0;
+        if (strncmp(*variable, "ZSYS_", 5) != 0 || n >= sizeof(name)) {
+            variable++;
+            continue;
+        }
+        memcpy(name, *variable, n);
+        name[n] = '\0';
+        (void)unsetenv(name); // the next variable moves to this place
+    }
+}
+
+static void set_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); // up to the hard limit it is always allowed
+    }
+    // Keys and tokens are in memory. The hard limit stays, so that prlimit(1) can turn core files
+    // on.
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = 0;
+        (void)setrlimit(RLIMIT_CORE, &limit);
+    }
+}
+
+void startup_limits(void)
+{
+    keep_standard_descriptors();
+    set_limits();
+    umask(S_IRWXG | S_IRWXO);
+    signal(SIGPIPE, SIG_IGN); // a closed peer is seen in the return value of the write
+    forget_zsys_settings();
+    zsys_handler_set(NULL); // the first czmq call: signals are the loop's
+}

@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: MIT
+// Puts the parts of the kit together: configuration, store, queue client, outbox, consumers,
+// dispatcher and gateways, and takes them apart again in the reverse order.
+#include "common/worker.h"
+
+#include "common/announce.h"
+#include "common/call_impl.h"
+#include "common/clock.h"
+#include "common/consumer.h"
+#include "common/curve.h"
+#include "common/dispatch.h"
+#include "common/gateways.h"
+#include "common/idempotency.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "common/outbox.h"
+#include "common/process.h"
+#include "common/queue_client.h"
+#include "common/store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_OPTIONS 48
+#define MAX_SUBSCRIPTIONS 8
+#define MAX_PERIODICS 8
+#define CURSOR_KEY_BYTES 32
+#define EXPIRE_EVERY_MS 60000 // how often kept answers are looked through
+#define LINGER_MS 500         // for the last answers of a worker that stops
+
+struct worker_config {
+    struct process_config common;
+    char *gateways;
+    char *queue;
+    int64_t capacity;
+};
+
+static const struct config_option kit_options[] = {
+    { .name = "SLUICE_GATEWAYS",
+      .kind = CONFIG_STRING,
+      .offset = offsetof(struct worker_config, gateways),
+      .min = 1,
+      .max = 1024,
+      .help = "where gateways are: ipc://PATTERN or tcp://NAME:PORT, comma-separated. "
+              "Not set: ipc://$SLUICE_HOME/run/gateway/*.sock" },
+    { .name = "SLUICE_QUEUE",
+      .kind = CONFIG_STRING,
+      .offset = offsetof(struct worker_config, queue),
+      .min = 1,
+      .max = 256,
+      .help = "the event queue. Not set: ipc://$SLUICE_HOME/run/queue.sock" },
+    { .name = "SLUICE_CAPACITY",
+      .kind = CONFIG_INTEGER,
+      .offset = offsetof(struct worker_config, capacity),
+      .fallback = "256",
+      .min = 1,
+      .max = 65535,
+      .help = "requests this worker works on or queues at once, over all gateways" },
+};
+
+// A periodic job and its timer.
+struct task {
+    struct worker *worker;
+    const struct periodic *periodic; // NULL: the kit's own expiry
+    uv_timer_t timer;
+    bool running;
+};
+
+struct worker {
+    const struct service *service;
+    struct process *process;
+    struct worker_config *config; // the service's config follows it in the same memory
+    struct store *store;
+    struct queue_client *queue;
+    struct outbox *outbox;
+    struct consumer *consumers[MAX_SUBSCRIPTIONS];
+    struct dispatch *dispatch;
+    struct announcement *announcement;
+    struct gateways *gateways;
+    struct curve *curve;
+    struct task tasks[MAX_PERIODICS + 1];
+    size_t n_tasks;
+    struct metric outbox_rows, outbox_age, store_bytes, wal_bytes, writer;
+    char store_path[4096];
+    char wal_path[4096 + 8];
+    bool readable, drained;
+};
+
+// --- Readiness and roles
+
+static void become_ready(struct worker *w)
+{
+    gateways_ready(w->gateways);
+    process_ready(w->process, true, NULL);
+}
+
+static void on_readable(void *data)
+{
+    struct worker *w = data;
+    w->readable = true;
+    become_ready(w);
+}
+
+static void start_tasks(struct worker *w);
+
+static void on_writable(void *data)
+{
+    struct worker *w = data;
+    log_info("writing to %s", w->store_path);
+    metric_set(&w->writer, 1);
+    gateways_role(w->gateways, FRAME_ROLE_WRITER);
+    outbox_wake(w->outbox);
+    for (size_t i = 0; i < w->service->n_subscriptions; i++) {
+        consumer_wake(w->consumers[i]);
+    }
+    start_tasks(w);
+}
+
+static void on_committed(void *data)
+{
+    struct worker *w = data;
+    outbox_wake(w->outbox);
+}
+
+static void on_store_failed(int error, const char *text, void *data)
+{
+    struct worker *w = data;
+    process_fail(w->process, EXIT_FAILED, "the store %s is out of service: %s (%s)", w->store_path,
+                 text, strerror(-error));
+}
+
+static int on_store_writer(struct db *db, void *data)
+{
+    const struct worker *w = data;
+    int rc = outbox_prepare(db);
+    return rc || !w->service->on_writer ? rc : w->service->on_writer(db, clock_wall_ms());
+}
+
+// --- Events in
+
+static int reset_store(struct db *db, void *job)
+{
+    const struct worker *w = job;
+    int rc = db_script(db, w->service->reset);
+    rc = rc ? rc : db_run(db, "DELETE FROM sluice_cursor", "");
+    return rc < 0 ? rc : 0;
+}
+
+static void on_reset(int status, int64_t store_us, void *job)
+{
+    struct worker *w = job;
+    (void)store_us;
+    if (status < 0) {
+        process_fail(w->process, EXIT_FAILED, "%s cannot be emptied: %s", w->store_path,
+                     strerror(-status));
+        return;
+    }
+    for (size_t i = 0; i < w->service->n_subscriptions; i++) {
+        consumer_wake(w->consumers[i]);
+    }
+}
+
+static void on_other_log(void *data)
+{
+    struct worker *w = data;
+    log_warn("the queue has another log than the one %s was built from, building it anew",
+             w->store_path);
+    int rc = store_submit(w->store, reset_store, on_reset, w);
+    if (rc) {
+        process_fail(w->process, EXIT_FAILED, "%s cannot be emptied: %s", w->store_path,
+                     strerror(-rc));
+    }
+}
+
+static void on_queue_up(struct queue_client *queue, void *data)
+{
+    struct worker *w = data;
+    (void)queue;
+    if (w->outbox) {
+        outbox_wake(w->outbox);
+    }
+    for (size_t i = 0; i < w->service->n_subscriptions && w->consumers[i]; i++) {
+        consumer_wake(w->consumers[i]);
+    }
+}
+
+static void on_queue_down(struct queue_client *queue, void *data)
+{
+    (void)queue, (void)data;
+    log_warn("the queue is away: events wait in the outbox");
+}
+
+// --- Periodic work
+
+static int run_task(struct db *db, void *job)
+{
+    const struct task *t = job;
+    return t->periodic ? t->periodic->run(db, clock_wall_ms(), NULL)
+                       : idempotency_expire(db, clock_wall_ms());
+}
+
+static void on_task_done(int status, int64_t store_us, void *job)
+{
+    struct task *t = job;
+    (void)store_us;
+    t->running = false;
+    if (status < 0) {
+        log_error("periodic job %s failed: %s", t->periodic ? t->periodic->name : "idempotency",
+                  strerror(-status));
+    }
+}
+
+static void on_task_timer(uv_timer_t *handle)
+{
+    struct task *t = handle->data;
+    if (!t->running) {
+        t->running = store_submit(t->worker->store, run_task, on_task_done, t) == 0;
+    }
+}
+
+static void start_tasks(struct worker *w)
+{
+    for (size_t i = 0; i < w->n_tasks; i++) {
+        struct task *t = &w->tasks[i];
+        uint64_t every = t->periodic ? (uint64_t)t->periodic->every_ms : EXPIRE_EVERY_MS;
+        (void)uv_timer_start(&t->timer, on_task_timer, every,
+                             every); // fails only without a callback
+    }
+}
+
+static void init_tasks(struct worker *w)
+{
+    assert(w->service->n_periodics <= MAX_PERIODICS);
+    for (size_t i = 0; i <= w->service->n_periodics; i++) {
+        struct task *t = &w->tasks[w->n_tasks++];
+        t->worker = w;
+        t->periodic = i < w->service->n_periodics ? &w->service->periodics[i] : NULL;
+        (void)uv_timer_init(process_loop(w->process), &t->timer); // cannot fail
+        t->timer.data = t;
+    }
+}
+
+// --- Requests
+
+static int on_request(struct gateway_link *link, struct str frame, void *data)
+{
+    struct worker *w = data;
+    return dispatch_request(w->dispatch, link, frame);
+}
+
+static void on_cancel(struct gateway_link *link, uint64_t id, void *data)
+{
+    struct worker *w = data;
+    dispatch_cancel(w->dispatch, link, id);
+}
+
+static void on_gateway_lost(struct gateway_link *link, void *data)
+{
+    struct worker *w = data;
+    dispatch_forget(w->dispatch, link);
+}
+
+static void on_ping(uint32_t *ret_oldest_ms, uint32_t *ret_in_flight, void *data)
+{
+    const struct worker *w = data;
+    *ret_oldest_ms = dispatch_oldest_ms(w->dispatch);
+    *ret_in_flight = dispatch_in_flight(w->dispatch);
+}
+
+static void on_send(struct gateway_link *link, struct str frame, void *data)
+{
+    struct worker *w = data;
+    gateways_send(w->gateways, link, frame);
+}
+
+static void on_idle(void *data)
+{
+    struct worker *w = data;
+    if (!w->drained) {
+        w->drained = true;
+        process_stop(w->process);
+    }
+}
+
+// --- Metrics
+
+static int64_t read_outbox_rows(void *data)
+{
+    const struct worker *w = data;
+    return w->readable && w->outbox ? outbox_rows(w->outbox) : 0;
+}
+
+static int64_t read_outbox_age(void *data)
+{
+    const struct worker *w = data;
+    return w->outbox ? outbox_oldest_ms(w->outbox) / 1000 : 0;
+}
+
+static int64_t read_file_bytes(void *data)
+{
+    struct stat st;
+    return stat(data, &st) ? 0 : st.st_size;
+}
+
+static void register_gauge(struct metric *m, const char *name, const char *help,
+                           int64_t (*read)(void *data), void *data)
+{
+    *m = (struct metric)METRIC_GAUGE_INIT(name, help, NULL);
+    m->read = read;
+    m->data = data;
+    metrics_register(m);
+}
+
+static void register_metrics(struct worker *w)
+{
+    register_gauge(&w->outbox_rows, "sluice_outbox_rows", "Events that wait for the queue.",
+                   read_outbox_rows, w);
+    register_gauge(&w->outbox_age, "sluice_outbox_oldest_seconds",
+                   "Age of the oldest event that waits.", read_outbox_age, w);
+    register_gauge(&w->store_bytes, "sluice_store_bytes", "Size of the store's file.",
+                   read_file_bytes, w->store_path);
+    register_gauge(&w->wal_bytes, "sluice_store_wal_bytes", "Size of the store's write-ahead log.",
+                   read_file_bytes, w->wal_path);
+    register_gauge(&w->writer, "sluice_store_writer", "1 in the process that writes the store.",
+                   NULL, NULL);
+}
+
+static void unregister_metrics(struct worker *w)
+{
+    metrics_unregister(&w->outbox_rows);
+    metrics_unregister(&w->outbox_age);
+    metrics_unregister(&w->store_bytes);
+    metrics_unregister(&w->wal_bytes);
+    metrics_unregister(&w->writer);
+}
+
+// --- Opening
+
+static int load_cursor_key(struct process *p)
+{
+    char text[2 * CURSOR_KEY_BYTES];
+    unsigned char key[CURSOR_KEY_BYTES];
+    size_t n = 0;
+    const char *path = process_path(p, "secrets/cursor.key", false);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        return -errno;
+    }
+    ssize_t got = read(fd, text, sizeof text);
+    (void)close(fd);
+    if (got != (ssize_t)sizeof text ||
+        sodium_hex2bin(key, sizeof key, text, sizeof text, NULL, &n, NULL) || n != sizeof key) {
+        return -EBADMSG;
+    }
+    call_set_cursor_key(key);
+    sodium_memzero(key, sizeof key);
+    sodium_memzero(text, sizeof text);
+    return 0;
+}
+
+static int open_store(struct worker *w)
+{
+    const struct service *s = w->service;
+    char relative[64];
+    (void)snprintf(relative, sizeof relative, "db/%s.db", s->name);
+    const char *path = process_path(w->process, relative, true);
+    if (!path) {
+        return -errno;
+    }
+    (void)snprintf(w->store_path, sizeof w->store_path, "%s", path);
+    (void)snprintf(w->wal_path, sizeof w->wal_path, "%s-wal", w->store_path);
+    struct store_options options = { .path = w->store_path,
+                                     .migrations = s->migrations,
+                                     .n_migrations = s->n_migrations,
+                                     .rebuildable = s->reset != NULL,
+                                     .on_writer = on_store_writer,
+                                     .data = w };
+    struct store_callbacks callbacks = { on_readable, on_writable, on_committed, on_store_failed,
+                                         w };
+    return store_open(process_loop(w->process), &options, &callbacks, &w->store);
+}
+
+// The queue client, the outbox's relay and the consumers: only a service with a store has them.
+static int open_events(struct worker *w, const char *queue)
+{
+    uv_loop_t *loop = process_loop(w->process);
+    struct queue_client_callbacks up = { on_queue_up, on_queue_down, w };
+    struct consumer_callbacks callbacks = { on_other_log, w };
+    assert(w->service->n_subscriptions <= MAX_SUBSCRIPTIONS);
+    int rc = queue_client_open(loop, queue, w->curve, &up, &w->queue);
+    rc = rc ? rc : outbox_open(loop, w->store, w->queue, &w->outbox);
+    for (size_t i = 0; !rc && i < w->service->n_subscriptions; i++) {
+        rc = consumer_open(loop, &w->service->subscriptions[i], w->store, w->queue,
+                           w->service->reset != NULL, &callbacks, &w->consumers[i]);
+    }
+    return rc;
+}
+
+static int open_curve(struct worker *w, const char *gateways, const char *queue)
+{
+    if (!strstr(gateways, "tcp://") && !strstr(queue, "tcp://")) {
+        return 0;
+    }
+    const char *dir = process_path(w->process, "secrets/curve", false);
+    return dir ? curve_open(dir, "client", 0, &w->curve) : -errno;
+}
+
+static int open_gateways(struct worker *w, const char *endpoints)
+{
+    uint32_t capacity = (uint32_t)w->config->capacity;
+    struct dispatch_callbacks answer = { on_send, on_idle, w };
+    struct gateways_callbacks callbacks = { on_request, on_cancel, on_gateway_lost, on_ping, w };
+    uv_loop_t *loop = process_loop(w->process);
+    int rc = announce_new(w->service, w->config->common.instance, capacity, &w->announcement);
+    rc = rc ? rc : dispatch_open(loop, w->service, w->store, capacity, &answer, &w->dispatch);
+    rc = rc ? rc
+            : gateways_open(loop, endpoints, w->curve, w->announcement, capacity, &callbacks,
+                            &w->gateways);
+    if (!rc) {
+        gateways_role(w->gateways, w->store ? FRAME_ROLE_READER : FRAME_ROLE_ANY);
+    }
+    return rc;
+}
+
+// An endpoint from the configuration, or where it is in the home.
+static void endpoint(struct worker *w, const char *given, const char *fallback, char *out,
+                     size_t size)
+{
+    if (given) {
+        (void)snprintf(out, size, "%s", given);
+    } else {
+        (void)snprintf(out, size, "ipc://%s/%s", w->config->common.home, fallback);
+    }
+}
+
+static int open_all(struct worker *w)
+{
+    char gateways[2048], queue[2048], error[CONFIG_ERROR_SIZE] = "";
+    const struct service *s = w->service;
+    endpoint(w, w->config->gateways, "run/gateway/*.sock", gateways, sizeof gateways);
+    endpoint(w, w->config->queue, "run/queue.sock", queue, sizeof queue);
+    int rc = load_cursor_key(w->process);
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG, "%s/secrets/cursor.key: %s; `sluice init` makes it",
+                     w->config->common.home, strerror(-rc));
+        return rc;
+    }
+    rc = s->on_open ? s->on_open(w->config + 1, w->config->common.home, error) : 0;
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG, "%s", error);
+        return rc;
+    }
+    rc = open_curve(w, gateways, queue);
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG, "%s/secrets/curve: %s; `sluice init` makes the keys",
+                     w->config->common.home, strerror(-rc));
+        return rc;
+    }
+    rc = s->n_migrations ? open_store(w) : 0;
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG, "%s: %s", w->store_path, strerror(-rc));
+        return rc;
+    }
+    rc = w->store ? open_events(w, queue) : 0;
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG,
+                     "SLUICE_QUEUE is \"%s\": %s; allowed: ipc:///PATH or tcp://HOST:PORT", queue,
+                     strerror(-rc));
+        return rc;
+    }
+    rc = open_gateways(w, gateways);
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG,
+                     "SLUICE_GATEWAYS is \"%s\": %s; allowed, with commas between them: "
+                     "ipc:///PATTERN, tcp://HOST:PORT",
+                     gateways, strerror(-rc));
+    }
+    return rc;
+}
+
+// --- Stopping
+
+static void on_drain(struct process *p, void *data)
+{
+    struct worker *w = data;
+    (void)p;
+    if (!w->dispatch) {
+        process_stop(w->process);
+        return;
+    }
+    gateways_drain(w->gateways);
+    dispatch_drain(w->dispatch);
+}
+
+// The last job of the store was reported.
+static void on_store_closed(void *data)
+{
+    struct worker *w = data;
+    for (size_t i = 0; i < MAX_SUBSCRIPTIONS; i++) {
+        consumer_close(&w->consumers[i]);
+    }
+    if (w->queue) {
+        queue_client_close(&w->queue);
+    }
+    outbox_close(&w->outbox);
+}
+
+static void on_close(struct process *p, void *data)
+{
+    struct worker *w = data;
+    (void)p;
+    if (w->dispatch) {
+        dispatch_abandon(w->dispatch);
+    }
+    gateways_close(&w->gateways, LINGER_MS);
+    for (size_t i = 0; i < w->n_tasks; i++) {
+        uv_close((uv_handle_t *)&w->tasks[i].timer, NULL);
+    }
+    if (w->store) {
+        store_close(&w->store, on_store_closed, w);
+    } else {
+        on_store_closed(w);
+    }
+}
+
+// --- main
+
+// The kit's options and the service's as one table; the service's offsets begin behind the kit's
+// struct.
+static void join_options(const struct service *s, const char *instance, struct config_option *table)
+{
+    const struct config_option common[] = { CONFIG_COMMON(struct worker_config, instance, NULL) };
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof common / sizeof *common; i++) {
+        table[n++] = common[i];
+    }
+    for (size_t i = 0; i < sizeof kit_options / sizeof *kit_options; i++) {
+        table[n++] = kit_options[i];
+    }
+    for (size_t i = 0; s->options && s->options[i].name; i++) {
+        assert(n < MAX_OPTIONS - 1);
+        table[n] = s->options[i];
+        table[n++].offset += sizeof(struct worker_config);
+    }
+    table[n] = (struct config_option)CONFIG_END;
+}
+
+static void free_worker(struct worker *w)
+{
+    if (w->service->on_close) {
+        w->service->on_close();
+    }
+    unregister_metrics(w);
+    dispatch_close(&w->dispatch);
+    announce_destroy(&w->announcement);
+    free(w->config);
+    free(w);
+}
+
+int worker_main(const struct service *service, int argc, char **argv)
+{
+    char binary[64], instance[64];
+    struct config_option table[MAX_OPTIONS];
+    struct worker *w = calloc(1, sizeof *w);
+    struct worker_config *config = calloc(1, sizeof *config + service->config_bytes);
+    if (!w || !config || sodium_init() < 0) {
+        free(w);
+        free(config);
+        return EXIT_FAILED;
+    }
+    (void)snprintf(binary, sizeof binary, "sluice-%s", service->name);
+    (void)snprintf(instance, sizeof instance, "%s-1", service->name);
+    join_options(service, instance, table);
+    w->service = service;
+    w->config = config;
+    struct process_callbacks callbacks = { on_drain, on_close, w };
+    int status = EXIT_FAILED;
+    if (process_open(binary, service->summary, table, config, argc, argv, &callbacks, &w->process,
+                     &status)) {
+        free(config);
+        free(w);
+        return status;
+    }
+    register_metrics(w);
+    init_tasks(w);
+    int rc = open_all(w);
+    if (!rc && !w->store) {
+        become_ready(w);
+    }
+    struct process *process = w->process;
+    status = process_run(&process);
+    free_worker(w);
+    return status;
+}

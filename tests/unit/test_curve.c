@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// Keys are made once, closed to others, and a key that is missing, broken or open to others is not used. That the
+// keys keep strangers out is in tests/unit/test_zsocket.c.
+#include "common/curve.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <czmq.h>
+
+#include "common/file.h"
+#include "tests/unit/temp_dir.h"
+
+static const char *const names[] = { "gateway", "queue", "client" };
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+static void read_file(const char *path, struct buf *content)
+{
+    buf_init(content, 10000);
+    assert_int_equal(file_read(path, 10000, content), 0);
+}
+
+static void test_keys_are_made_and_closed(void **state)
+{
+    (void)state;
+    mode_t old = umask(0);
+    assert_int_equal(curve_make_keys("keys"), 0);
+    assert_int_equal(umask(old), 0); // put back as it was
+    assert_int_equal(mode_of("keys"), 0700);
+    assert_int_equal(mode_of("keys/public"), 0700);
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        (void)snprintf(path, sizeof path, "keys/%s.key_secret", names[i]);
+        assert_int_equal(mode_of(path), 0600);
+        struct curve *c = NULL;
+        assert_int_equal(curve_open("keys", names[i], 0, &c), 0);
+        curve_close(&c);
+        assert_null(c);
+    }
+    struct curve *none = NULL;
+    curve_close(&none);
+}
+
+static void test_public_keys_hold_no_secret(void **state)
+{
+    (void)state;
+    assert_int_equal(curve_make_keys("keys"), 0);
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        struct buf public, secret;
+        (void)snprintf(path, sizeof path, "keys/public/%s.key", names[i]);
+        read_file(path, &public);
+        (void)snprintf(path, sizeof path, "keys/%s.key_secret", names[i]);
+        read_file(path, &secret);
+        buf_append_char(&public, '\0');
+        buf_append_char(&secret, '\0');
+        assert_non_null(strstr(secret.data, "secret-key"));
+        assert_null(strstr(public.data, "secret-key"));
+        buf_fini(&public);
+        buf_fini(&secret);
+    }
+}
+
+static void test_what_is_there_is_kept(void **state)
+{
+    (void)state;
+    struct buf gateway, queue, again;
+    assert_int_equal(curve_make_keys("keys"), 0);
+    read_file("keys/gateway.key_secret", &gateway);
+    read_file("keys/queue.key_secret", &queue);
+    assert_int_equal(unlink("keys/public/queue.key"), 0); // half a pair is made anew
+    assert_int_equal(curve_make_keys("keys"), 0);
+    read_file("keys/gateway.key_secret", &again);
+    assert_true(str_eq(buf_str(&gateway), buf_str(&again)));
+    buf_fini(&again);
+    read_file("keys/queue.key_secret", &again);
+    assert_false(str_eq(buf_str(&queue), buf_str(&again)));
+    assert_int_equal(access("keys/public/queue.key", F_OK), 0);
+    buf_fini(&gateway);
+    buf_fini(&queue);
+    buf_fini(&again);
+}
+
+static int open_result(const char *dir, const char *name, int is_server)
+{
+    struct curve *c = NULL;
+    int rc = curve_open(dir, name, is_server, &c);
+    assert_true(rc < 0 || c);
+    assert_true(rc == 0 || !c); // written on success only
+    curve_close(&c);
+    return rc;
+}
+
+static void test_keys_that_are_not_used(void **state)
+{
+    (void)state;
+    assert_int_equal(open_result("absent", "gateway", 0), -ENOENT);
+    assert_int_equal(curve_make_keys("keys"), 0);
+    assert_int_equal(open_result("keys", "nobody", 0), -ENOENT);
+    assert_int_equal(chmod("keys/gateway.key_secret", 0640), 0);
+    assert_int_equal(open_result("keys", "gateway", 0), -EACCES);
+    assert_int_equal(chmod("keys/gateway.key_secret", 0604), 0);
+    assert_int_equal(open_result("keys", "gateway", 1), -EACCES);
+    assert_int_equal(chmod("keys/gateway.key_secret", 0600), 0);
+    assert_int_equal(open_result("keys", "gateway", 1), 0);
+    assert_int_equal(file_replace("keys/gateway.key_secret", STR("curve\n    public-key = \"x\"\n"), 0600), 0);
+    assert_int_equal(open_result("keys", "gateway", 0), -EBADMSG);
+    assert_int_equal(file_replace("keys/gateway.key_secret", STR("metadata\n"), 0600), 0);
+    assert_int_equal(open_result("keys", "gateway", 0), -EBADMSG);
+    assert_int_equal(rename("keys/public", "keys/elsewhere"), 0);
+    assert_int_equal(open_result("keys", "queue", 1), -ENOENT); // a server needs to know its clients
+}
+
+static void test_a_server_can_be_opened_again(void **state)
+{
+    (void)state;
+    assert_int_equal(curve_make_keys("keys"), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(open_result("keys", "gateway", 1), 0);
+    }
+}
+
+// Homes may lie deep; a path that czmq would cut off is an error that says so.
+static void test_long_paths(void **state)
+{
+    (void)state;
+    char dir[600];
+    for (size_t n = 10; n < sizeof dir - 100; n += 60) {
+        size_t at = 0;
+        while (at < n) {
+            at += (size_t)snprintf(dir + at, sizeof dir - at, "%sdirectory-of-20-byte", at ? "/" : "");
+            assert_true(mkdir(dir, 0700) == 0 || errno == EEXIST);
+        }
+        (void)snprintf(dir + at, sizeof dir - at, "/keys");
+        int made = curve_make_keys(dir);
+        int opened = made ? made : open_result(dir, "client", 0);
+        int expected = strlen(dir) + strlen("/gateway.key_secret") < 256 ? 0 : -ENAMETOOLONG;
+        assert_int_equal(made, expected);
+        assert_int_equal(opened, expected);
+    }
+    memset(dir, 'x', sizeof dir - 1);
+    dir[sizeof dir - 1] = '\0';
+    assert_int_equal(curve_make_keys(dir), -ENAMETOOLONG);
+}
+
+static void test_no_place_for_keys(void **state)
+{
+    (void)state;
+    assert_int_equal(curve_make_keys("no/such"), -ENOENT);
+    assert_int_equal(file_replace("plain", STR("x"), 0600), 0);
+    assert_int_equal(curve_make_keys("plain"), -ENOTDIR);
+}
+
+int main(void)
+{
+    zsys_handler_set(NULL); // before any other call of czmq, as common/process.c does it
+    const struct CMUnitTest tests[] = {
+        TEMP_DIR_CASE(test_keys_are_made_and_closed),
+        TEMP_DIR_CASE(test_public_keys_hold_no_secret),
+        TEMP_DIR_CASE(test_what_is_there_is_kept),
+        TEMP_DIR_CASE(test_keys_that_are_not_used),
+        TEMP_DIR_CASE(test_a_server_can_be_opened_again),
+        TEMP_DIR_CASE(test_long_paths),
+        TEMP_DIR_CASE(test_no_place_for_keys),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
