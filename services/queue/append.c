@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT
+// The write path of the log. What has to be decided is decided in journal_append_prepare(), so that
+// journal_append_write() is only system calls in an order that leaves a readable log wherever it is interrupted.
+#include "services/queue/journal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/random.h"
+
+#define NEXT_NAME "next.tmp"
+
+static struct segment *last_segment(const struct journal *j)
+{
+    return j->n_segments ? j->segments[j->n_segments - 1] : NULL;
+}
+
+void journal_checkpoint(const struct journal *j, struct buf *b)
+{
+    size_t at = 0;
+    struct producer *p;
+    while ((p = catalog_next_producer(&j->catalog, &at))) {
+        struct record_producer r = { p->stored_seq, p->last_ms, p->key.name };
+        if (r.producer_seq) {
+            record_producer(b, &r);
+        }
+    }
+}
+
+// --- Prepare
+
+static void release(struct append *a)
+{
+    segment_destroy(&a->fresh);
+    buf_fini(&a->checkpoint);
+    buf_fini(&a->seal);
+}
+
+// Builds seal and trailer of the segment that has been written to until now.
+static int prepare_seal(const struct journal *j, const struct segment *s, struct append *a)
+{
+    uint8_t trailer[FORMAT_TRAILER_BYTES];
+    segment_seal(s, j->lost, j->n_lost, &a->seal);
+    if (!buf_ok(&a->seal)) {
+        return buf_error(&a->seal);
+    }
+    a->seal_crc = frame_stamp(&a->seal, s->header.salt, s->chain);
+    trailer_encode(s->end, s->header.salt, trailer);
+    buf_append(&a->seal, trailer, sizeof trailer);
+    a->sealed_fd = j->fd;
+    a->seal_offset = s->end;
+    return buf_error(&a->seal);
+}
+
+// Fills in the new segment that a->fresh becomes. chain is the last CRC of the segment before.
+static int prepare_fresh(const struct journal *j, struct append *a, uint32_t chain)
+{
+    struct segment *s = a->fresh;
+    uint8_t header[FORMAT_HEADER_BYTES];
+    s->header = (struct segment_header){ .first_seq = j->next_seq,
+                                         .made_ms = a->stored_ms,
+                                         .chain = chain };
+    memcpy(s->header.uuid, j->uuid, sizeof s->header.uuid);
+    random_fill(&s->header.salt, sizeof s->header.salt);
+    s->header_crc = segment_header_encode(&s->header, header);
+    s->next_seq = j->next_seq;
+    s->end = FORMAT_FRAMES;
+    frame_begin(&a->checkpoint);
+    journal_checkpoint(j, &a->checkpoint);
+    frame_end(&a->checkpoint, FRAME_CHECKPOINT, j->next_seq, 0, a->stored_ms);
+    if (!buf_ok(&a->checkpoint)) {
+        return buf_error(&a->checkpoint);
+    }
+    a->chain = frame_stamp(&a->checkpoint, s->header.salt, s->header_crc);
+    a->salt = s->header.salt;
+    a->offset = FORMAT_FRAMES + a->checkpoint.len;
+    uint64_t needed = a->offset + (a->frame ? a->frame->len : 0) + segment_seal_bound(s, a->count);
+    s->file_bytes =
+        needed > j->options.segment_bytes ? (needed + 7) & ~UINT64_C(7) : j->options.segment_bytes;
+    return 0;
+}
+
+static int prepare_roll(const struct journal *j, struct append *a)
+{
+    const struct segment *old = last_segment(j);
+    uint32_t chain = old ? old->chain : 0;
+    a->roll = true;
+    a->fresh = calloc(1, sizeof *a->fresh);
+    int status = a->fresh ? 0 : -ENOMEM;
+    if (status == 0 && j->fd >= 0 && old->next_seq > old->header.first_seq) {
+        status = prepare_seal(
+            j, old, a); // one without events is not sealed but replaced: it has the same name
+        chain = a->seal_crc;
+    }
+    return status ? status : prepare_fresh(j, a, chain);
+}
+
+int journal_append_prepare(struct journal *j, struct append *a, struct buf *frame,
+                           enum frame_kind kind, uint32_t count, int64_t now_ms)
+{
+    const struct segment *s = last_segment(j);
+    *a = (struct append){ .frame = frame,
+                          .first_seq = j->next_seq,
+                          .count = count,
+                          .stored_ms = now_ms > j->last_ms ? now_ms : j->last_ms,
+                          .dir_fd = j->dir_fd,
+                          .fd = -1,
+                          .sealed_fd = -1 };
+    buf_init(&a->checkpoint, UINT32_MAX);
+    buf_init(&a->seal, UINT32_MAX);
+    if (frame) {
+        frame_end(frame, kind, a->first_seq, count, a->stored_ms);
+        if (!buf_ok(frame)) {
+            return buf_error(frame);
+        }
+    }
+    if (!frame || j->roll || j->fd < 0 ||
+        s->end + frame->len + segment_seal_bound(s, count) > s->file_bytes) {
+        int status = prepare_roll(j, a);
+        if (status) {
+            release(a);
+        }
+        return status;
+    }
+    a->fd = j->fd;
+    a->offset = s->end;
+    a->salt = s->header.salt;
+    a->chain = s->chain;
+    return 0;
+}
+
+// --- Write
+
+// Writes all n bytes at offset. Returns 0 or a negative errno.
+static int write_all(int fd, const void *bytes, size_t n, uint64_t offset)
+{
+    for (size_t done = 0; done < n;) {
+        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR) {
+            continue;
+        }
+        if (put <= 0) {
+            return put < 0 ? -errno : -EIO;
+        }
+        done += (size_t)put;
+    }
+    return 0;
+}
+
+static bool is_full(int status)
+{
+    return status == -ENOSPC || status == -EDQUOT || status == -EFBIG;
+}
+
+static int step(struct append *a, const char *name, int status)
+{
+    if (status) {
+        a->failed = name;
+    }
+    return is_full(status) ? -ENOSPC : status;
+}
+
+// A failed sync is never "no room", whatever it says: what is on disk is not known any more.
+static int sync_step(struct append *a, const char *name, int result)
+{
+    if (result == 0) {
+        return 0;
+    }
+    a->failed = name;
+    return errno == ENOSPC ? -EIO : -errno;
+}
+
+// Where the file system cannot reserve room, the file is only given its length.
+static int reserve(int fd, uint64_t bytes)
+{
+    if (fallocate(fd, 0, 0, (off_t)bytes) == 0) {
+        return 0;
+    }
+    if (errno != EOPNOTSUPP && errno != ENOSYS) {
+        return -errno;
+    }
+    return ftruncate(fd, (off_t)bytes) ? -errno : 0;
+}
+
+static int write_headers(int fd, const struct segment_header *h)
+{
+    uint8_t bytes[FORMAT_FRAMES] = { 0 };
+    (void)segment_header_encode(h, bytes); // its CRC is known
+    memcpy(bytes + FORMAT_HEADER_COPY, bytes, FORMAT_HEADER_BYTES);
+    return write_all(fd, bytes, sizeof bytes, 0);
+}
+
+static int write_fresh(struct append *a)
+{
+    const struct segment *s = a->fresh;
+    a->fd = openat(a->dir_fd, NEXT_NAME, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int status = a->fd < 0 ? step(a, "making " NEXT_NAME, -errno) : 0;
+    if (status == 0) {
+        status = step(a, "reserving room for a segment", reserve(a->fd, s->file_bytes));
+    }
+    if (status == 0) {
+        status = step(a, "writing the header", write_headers(a->fd, &s->header));
+    }
+    if (status == 0) {
+        status = step(a, "writing the checkpoint",
+                      write_all(a->fd, a->checkpoint.data, a->checkpoint.len, FORMAT_FRAMES));
+    }
+    if (status == 0 && a->frame) {
+        status = step(a, "writing", write_all(a->fd, a->frame->data, a->frame->len, a->offset));
+    }
+    return status ? status : sync_step(a, "fsync of the new segment", fsync(a->fd));
+}
+
+static int write_seal(struct append *a)
+{
+    if (a->seal.len == 0) {
+        return 0;
+    }
+    int status = step(a, "writing the seal",
+                      write_all(a->sealed_fd, a->seal.data, a->seal.len, a->seal_offset));
+    if (status) {
+        return status;
+    }
+    status = sync_step(a, "fdatasync of the seal", fdatasync(a->sealed_fd));
+    if (status == 0 && ftruncate(a->sealed_fd, (off_t)(a->seal_offset + a->seal.len))) {
+        a->failed = "cutting the sealed segment";
+        status = -EIO;
+    }
+    return status ? status : sync_step(a, "fsync of the sealed segment", fsync(a->sealed_fd));
+}
+
+// After this step the new segment is part of the log.
+static int install(struct append *a)
+{
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(a->fresh->header.first_seq, name);
+    if (renameat(a->dir_fd, NEXT_NAME, a->dir_fd, name)) {
+        a->failed = "renaming the new segment";
+        return -EIO;
+    }
+    return sync_step(a, "fsync of the directory", fsync(a->dir_fd));
+}
+
+static int write_roll(struct append *a)
+{
+    int status = write_fresh(a);
+    if (status == 0) {
+        status = write_seal(a);
+    }
+    if (status == 0) {
+        return install(a);
+    }
+    if (a->fd >= 0) {
+        (void)close(a->fd); // is thrown away
+        a->fd = -1;
+        (void)unlinkat(a->dir_fd, NEXT_NAME, 0); // else the next start removes it
+    }
+    return status;
+}
+
+int journal_append_write(struct append *a)
+{
+    int64_t start_us = clock_mono_us();
+    if (a->frame) {
+        (void)frame_stamp(a->frame, a->salt, a->chain); // the CRC is read from the frame again
+    }
+    if (a->roll) {
+        int status = write_roll(a);
+        a->write_us = clock_mono_us() - start_us;
+        return status;
+    }
+    int status = step(a, "writing", write_all(a->fd, a->frame->data, a->frame->len, a->offset));
+    int64_t written_us = clock_mono_us();
+    a->write_us = written_us - start_us;
+    if (status == 0) {
+        status = sync_step(a, "fdatasync", fdatasync(a->fd));
+        a->sync_us = clock_mono_us() - written_us;
+    }
+    return status;
+}
+
+// --- Finish
+
+static int add_segment(struct journal *j, struct segment *s)
+{
+    if (j->n_segments == j->cap_segments) {
+        size_t cap = j->cap_segments ? j->cap_segments * 2 : 16;
+        struct segment **more = reallocarray(j->segments, cap, sizeof(struct segment *));
+        if (!more) {
+            return -ENOMEM;
+        }
+        j->segments = more;
+        j->cap_segments = cap;
+    }
+    j->segments[j->n_segments++] = s;
+    return 0;
+}
+
+// The new segment takes its place in the list: behind the sealed one, or instead of one that had no events.
+static int adopt_fresh(struct journal *j, struct append *a)
+{
+    struct segment *old = last_segment(j);
+    if (j->fd >= 0) {
+        (void)close(j->fd); // everything in it was synced
+    }
+    j->fd = a->fd;
+    j->roll = false;
+    if (a->seal.len) {
+        old->sealed = true;
+        old->chain = a->seal_crc;
+        old->file_bytes = a->seal_offset + a->seal.len;
+    } else if (old && old->header.first_seq == a->fresh->header.first_seq) {
+        segment_destroy(&old);
+        j->n_segments--;
+    }
+    int status = add_segment(j, a->fresh);
+    if (status) {
+        return status;
+    }
+    struct segment *s = a->fresh;
+    a->fresh = NULL; // is the journal's now
+    struct segment_reader r = { j->dir_fd, j->options.block_bytes, &j->catalog, NULL, NULL };
+    struct frame f = frame_view((const uint8_t *)a->checkpoint.data);
+    return segment_add_frame(&r, s, &f, FORMAT_FRAMES);
+}
+
+int journal_append_finish(struct journal *j, struct append *a, int status)
+{
+    if (status == 0 && a->roll) {
+        status = adopt_fresh(j, a);
+    }
+    if (status == 0 && a->frame) {
+        struct segment_reader r = { j->dir_fd, j->options.block_bytes, &j->catalog, NULL, NULL };
+        struct frame f = frame_view((const uint8_t *)a->frame->data);
+        status = segment_add_frame(&r, last_segment(j), &f, a->offset);
+    }
+    if (status == 0) {
+        j->next_seq = a->first_seq + a->count;
+        j->last_ms = a->stored_ms;
+    } else {
+        j->roll = false; // where the open segment has room, it goes on there
+        if (a->roll && a->fd >= 0 && a->fd != j->fd) {
+            (void)close(a->fd); // the new segment did not become part of the log
+        }
+    }
+    release(a);
+    return status;
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// Frames are verified once, when they come into memory; the cursor walks over them without looking at checksums.
+#include "services/queue/block.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct block *block_of_frame(struct buf *frame, uint64_t topics)
+{
+    struct block *b = malloc(sizeof *b);
+    if (!b) {
+        return NULL;
+    }
+    struct frame f = frame_view((const uint8_t *)frame->data);
+    *b = (struct block){ f.first_seq, f.first_seq + f.count, topics, (uint8_t *)frame->data,
+                         frame->len };
+    buf_init(frame, frame->max); // its memory is the block's now
+    return b;
+}
+
+void block_destroy(struct block **b)
+{
+    if (*b) {
+        free((*b)->data);
+        free(*b);
+        *b = NULL;
+    }
+}
+
+static int read_file(const struct block_read *r, uint8_t *data)
+{
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(r->ref.segment, name);
+    int fd = openat(r->dir_fd, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    int status = 0;
+    for (size_t done = 0; status == 0 && done < r->ref.bytes;) {
+        ssize_t got = pread(fd, data + done, r->ref.bytes - done, (off_t)(r->ref.offset + done));
+        if (got > 0) {
+            done += (size_t)got;
+        } else if (got == 0 || errno != EINTR) {
+            status = got < 0 ? -errno : -ENODATA;
+        }
+    }
+    (void)close(fd); // was only read
+    return status;
+}
+
+static void add_damage(struct block_read *r, struct damage d)
+{
+    if (r->n_damages < BLOCK_MAX_DAMAGES) {
+        r->damages[r->n_damages++] = d;
+        return;
+    }
+    struct damage *last = &r->damages[BLOCK_MAX_DAMAGES - 1];
+    last->bytes = d.offset + d.bytes - last->offset;
+    last->last_seq = d.last_seq;
+}
+
+// Moves the valid frames together to the front of data and notes what is between and behind them. Returns their
+// bytes.
+static size_t keep_valid(struct block_read *r, uint8_t *data)
+{
+    struct scan scan = {
+        .data = data, .n = r->ref.bytes, .salt = r->ref.salt, .next_seq = r->ref.first_seq
+    };
+    size_t kept = 0, at = 0;
+    for (;;) {
+        struct frame f;
+        struct damage d;
+        enum scan_result found = scan_next(&scan, &f, &d);
+        if (found == SCAN_END) {
+            break;
+        }
+        if (found == SCAN_DAMAGE) {
+            d.offset += r->ref.offset;
+            add_damage(r, d);
+        } else {
+            if (kept != at) {
+                memmove(data + kept, data + at,
+                        f.bytes); // only leftwards: the scan is past these bytes
+            }
+            kept += f.bytes;
+        }
+        at = scan.at;
+    }
+    if (scan.at < scan.n || scan.next_seq < r->ref.next_seq) {
+        struct damage d = { r->ref.offset + scan.at, scan.n - scan.at, scan.next_seq,
+                            r->ref.next_seq - 1 };
+        add_damage(r, d);
+    }
+    return kept;
+}
+
+void block_read(struct block_read *r)
+{
+    assert(!r->ref.lost && r->ref.bytes > 0);
+    r->n_damages = 0;
+    r->block = malloc(sizeof *r->block);
+    uint8_t *data = malloc(r->ref.bytes);
+    r->status = r->block && data ? read_file(r, data) : -ENOMEM;
+    if (r->status) {
+        free(data);
+        free(r->block);
+        r->block = NULL;
+        return;
+    }
+    size_t kept = keep_valid(r, data);
+    *r->block = (struct block){ r->ref.first_seq, r->ref.next_seq, r->ref.topics, data, kept };
+}
+
+// Opens the next frame; its first event has the sequence c->seq then.
+static bool next_frame(struct block_cursor *c)
+{
+    if (c->at == c->end) {
+        return false;
+    }
+    assert(c->end - c->at >= FORMAT_FRAME_BYTES);
+    struct frame f = frame_view(c->at);
+    c->at += f.bytes;
+    c->payload = f.payload;
+    c->seq = f.first_seq;
+    c->stored_ms = f.stored_ms;
+    return true;
+}
+
+bool block_cursor_next(struct block_cursor *c, struct queue_event_entry *ret_event)
+{
+    for (;;) {
+        struct record r;
+        while (record_next(&c->payload, &r) == 1) {
+            if (r.type == RECORD_EVENT) {
+                *ret_event = (struct queue_event_entry){ c->seq++, c->stored_ms, r.body };
+                return true;
+            }
+        }
+        if (!next_frame(c)) {
+            return false;
+        }
+    }
+}
+
+struct block_cursor block_cursor_at(const struct block *b, uint64_t seq)
+{
+    struct block_cursor c = { .at = b->data, .end = b->data + b->bytes };
+    while (c.at < c.end) { // whole frames before it
+        struct frame f = frame_view(c.at);
+        if (f.first_seq + f.count > seq) {
+            break;
+        }
+        c.at += f.bytes;
+    }
+    struct block_cursor ahead = c;
+    struct queue_event_entry e;
+    while (block_cursor_next(&ahead, &e) && e.seq < seq) { // events before it in its frame
+        c = ahead;
+    }
+    return c;
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// The event log: segments in a directory, opened with recovery, appended to frame by frame, read by
+// block, removed from the oldest on. It knows nothing of clients, loops or threads: everything here
+// is called by one thread at a time, except journal_append_write() and journal_remove(), which
+// touch only files and may run elsewhere meanwhile.
+#ifndef QUEUE_JOURNAL_H
+#define QUEUE_JOURNAL_H
+
+#include "services/queue/segment.h"
+
+#define JOURNAL_SEGMENT_BYTES (64 * 1024 * 1024)
+#define JOURNAL_BLOCK_BYTES (256 * 1024)
+#define JOURNAL_MAX_LOST 1024 // damaged ranges kept apart; with more, neighbours are told of as one
+
+enum journal_note { JOURNAL_INFO, JOURNAL_WARNING, JOURNAL_DAMAGE };
+
+struct journal_options {
+    const char *dir; // exists; borrowed for the journal's life
+    uint64_t segment_bytes;
+    uint32_t block_bytes;
+    // A sentence for the log. During journal_open() only, in its thread. May be NULL.
+    void (*on_note)(enum journal_note note, const char *text, void *data);
+    void *data;
+};
+
+struct journal {
+    struct journal_options options;
+    int dir_fd;
+    int fd; // of the open segment; -1: there is none
+    uint8_t uuid[16];
+    struct catalog catalog;
+    struct segment **segments; // oldest first
+    size_t n_segments, cap_segments;
+    uint64_t next_seq;                         // that the next event gets
+    int64_t last_ms;                           // time of storing never goes back behind this
+    bool roll;                                 // the next append begins a new segment
+    struct record_lost lost[JOURNAL_MAX_LOST]; // in order, apart from each other
+    size_t n_lost;
+    uint64_t n_lost_events; // found since the start, also those that retention has removed
+};
+
+#define JOURNAL_CHECK __attribute__((warn_unused_result))
+
+// Opens the log, which makes it if the directory is empty. On failure ret_error has a sentence that
+// names what failed, and the directory is as it was.
+#define JOURNAL_ERROR_SIZE 256
+JOURNAL_CHECK int journal_open(const struct journal_options *options, struct journal **ret_journal,
+                               char ret_error[JOURNAL_ERROR_SIZE]);
+void journal_close(struct journal **j);
+
+// First sequence that is there; next_seq when nothing is.
+uint64_t journal_first_seq(const struct journal *j);
+
+uint64_t journal_events(const struct journal *j);  // that are readable as far as is known
+uint64_t journal_bytes(const struct journal *j);   // of the files
+int64_t journal_first_ms(const struct journal *j); // time of storing of the first event; 0: none
+int64_t journal_last_ms(const struct journal *j);
+
+// --- Appending: prepare, write, finish; one at a time.
+
+struct append {
+    struct buf *frame;  // borrowed; NULL: only begin a new segment
+    uint64_t first_seq; // of its events
+    uint32_t count;     // of its events
+    int64_t stored_ms;
+    // Where it goes
+    int dir_fd;
+    int fd;
+    uint64_t offset;
+    uint32_t salt, chain; // of the frame
+    // A new segment, if roll
+    bool roll;
+    struct segment *fresh; // NULL after it went to the journal
+    struct buf checkpoint; // its first frame, stamped
+    struct buf seal;       // last frame and trailer of the segment until now; empty: it gets none
+    int sealed_fd;         // of that; -1
+    uint64_t seal_offset;
+    uint32_t seal_crc;
+    // What became of it
+    const char *failed; // step that failed; for the log line
+    int64_t write_us, sync_us;
+};
+
+// Finishes the frame (made with frame_begin() and records; its kind and number of events are given)
+// and decides where it goes. -ENOMEM: nothing is changed.
+JOURNAL_CHECK int journal_append_prepare(struct journal *j, struct append *a, struct buf *frame,
+                                         enum frame_kind kind, uint32_t count, int64_t now_ms);
+
+// Writes and makes durable. In any thread. 0; -ENOSPC: nothing was stored, everything is as it was;
+// other: what is on disk is not known, the journal must not be used for writing any more.
+JOURNAL_CHECK int journal_append_write(struct append *a);
+
+// Takes the result over into the journal. Returns status, or -ENOMEM: it is on disk, but the
+// journal could not take note of it and must be opened again.
+JOURNAL_CHECK int journal_append_finish(struct journal *j, struct append *a, int status);
+
+// Appends the PRODUCER records of all producers; the content of a checkpoint.
+void journal_checkpoint(const struct journal *j, struct buf *b);
+
+// --- Reading
+
+// A block of the log, by which it is read.
+struct block_ref {
+    uint64_t segment; // first sequence of its segment
+    uint64_t offset;  // in the file
+    size_t bytes;
+    uint64_t first_seq; // its events are in [first_seq, next_seq)
+    uint64_t next_seq;
+    uint64_t topics; // see struct record_index
+    uint32_t salt;
+    bool lost; // no block: a range that is damaged as a whole
+};
+
+// The block that has seq: true. False: seq is not stored (below the first, or not yet).
+bool journal_find(const struct journal *j, uint64_t seq, struct block_ref *ret_block);
+
+// The first sequence from which on everything was stored at or after time_ms: at most one block's
+// worth too early.
+uint64_t journal_find_time(const struct journal *j, int64_t time_ms);
+
+// Notes a damaged range. Returns how many of its sequences were not known to be damaged.
+uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq);
+
+// --- Retention
+
+#define JOURNAL_REMOVE_MAX 64 // segments removed in one go
+
+struct removal {
+    int dir_fd;
+    uint64_t segments[JOURNAL_REMOVE_MAX]; // first sequences
+    size_t n;
+};
+
+// Takes segments that are older than age_ms, or over bytes in sum, off the log (0: no limit), and
+// fills removal for journal_remove(). The open segment stays; when it holds events older than a
+// quarter of age_ms, roll is set.
+void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t bytes,
+                    struct removal *ret_removal);
+
+// Deletes the files. In any thread. 0 or a negative errno.
+JOURNAL_CHECK int journal_remove(const struct removal *r);
+
+#endif

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+// sluice-queue: the durable event queue.
+#include "services/queue/server.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "services/queue/journal.h"
+
+static const struct config_option options[] = {
+    CONFIG_COMMON(struct server_config, "queue-1", NULL),
+    { .name = "SLUICE_QUEUE_BIND",
+      .kind = CONFIG_STRING,
+      .offset = offsetof(struct server_config, bind),
+      .min = 1,
+      .max = 1024,
+      .help = "where clients connect, ipc:///path or tcp://host:port; not set: "
+              "ipc://$SLUICE_HOME/run/queue.sock" },
+    { .name = "SLUICE_QUEUE_RETENTION_AGE",
+      .kind = CONFIG_DURATION,
+      .offset = offsetof(struct server_config, retention_ms),
+      .fallback = "7d",
+      .help = "events older than this are removed, by whole segments; 0s: none are" },
+    { .name = "SLUICE_QUEUE_RETENTION_BYTES",
+      .kind = CONFIG_BYTES,
+      .offset = offsetof(struct server_config, retention_bytes),
+      .fallback = "8GiB",
+      .help = "the oldest segments are removed when the log is larger; 0: none are" },
+    { .name = "SLUICE_QUEUE_SEGMENT_BYTES",
+      .kind = CONFIG_BYTES,
+      .offset = offsetof(struct server_config, segment_bytes),
+      .fallback = "64MiB",
+      .min = 1024 * 1024,
+      .max = 1024 * 1024 * 1024,
+      .help = "length of a new segment file" },
+    CONFIG_END
+};
+
+static void on_drain(struct process *p, void *data)
+{
+    struct server **server = data;
+    (void)p;
+    server_drain(*server);
+}
+
+static void on_close(struct process *p, void *data)
+{
+    struct server **server = data;
+    (void)p;
+    if (*server) {
+        server_close(*server);
+    }
+}
+
+static int run(int argc, char **argv)
+{
+    static struct server_config config;
+    struct process *process;
+    struct server *server = NULL;
+    const struct process_callbacks callbacks = { on_drain, on_close, &server };
+    int status;
+    if (process_open("sluice-queue", "The durable event queue of Sluice.", options, &config, argc,
+                     argv, &callbacks, &process, &status)) {
+        return status;
+    }
+    (void)signal(SIGXFSZ,
+                 SIG_IGN); // a limit on the length of files is a full disk, not a reason to die
+    int opened = server_open(process, &config, &server);
+    if (opened) {
+        process_fail(process, EXIT_CONFIG, "cannot open %s/queue: %s", config.common.home,
+                     strerror(-opened));
+    }
+    status = process_run(&process);
+    server_destroy(&server);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    return run(argc, argv);
+}

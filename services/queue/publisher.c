@@ -1,0 +1,551 @@
+// SPDX-License-Identifier: MIT
+// Two batches take turns: one is written by the committer, one is gathered. A batch's buffer becomes a block of the
+// cache when it is stored, so an event is copied once between the socket and its readers.
+#include "services/queue/publisher.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "services/queue/committer.h"
+#include "services/queue/stats.h"
+
+// Room for a frame: what congests, one more PUBLISH, the PRODUCER records.
+#define MAX_FRAME_BYTES (16 * 1024 * 1024)
+#define DETAIL_SIZE 256
+
+// What a PUBLISH is owed when its batch is on disk.
+struct answer {
+    uint32_t peer;
+    struct queue_published
+        reply; // first_seq and last_seq: places in the batch, from 1, until it is stored
+    struct producer *producer; // NULL: none
+    uint64_t first;            // its first producer sequence; 0: it had no entries
+};
+
+struct batch {
+    uint64_t number;
+    struct buf frame; // with its header from the first event on
+    uint32_t count;   // events
+    size_t event_bytes;
+    uint64_t topics;
+    struct answer *answers;
+    size_t n_answers, cap_answers;
+    struct producer **producers; // that have events in it
+    size_t n_producers, cap_producers;
+};
+
+struct publisher {
+    struct publisher_options options;
+    struct committer *committer;
+    struct batch batches[2];
+    struct batch *gathered; // the one that takes events
+    struct batch *running;  // the one that is written; NULL: none
+    struct append append;   // of the running one
+    struct buf scratch;     // for answers
+    int64_t full_until_ms;  // monotonic; 0: the disk is not full
+    bool failed;
+    bool stopping, checkpointed;
+};
+
+static bool is_empty(const struct batch *b)
+{
+    return b->count == 0 && b->n_answers == 0;
+}
+
+static void reset(struct batch *b)
+{
+    static uint64_t last_number;
+    b->number = ++last_number;
+    buf_reset(&b->frame);
+    b->count = 0;
+    b->event_bytes = 0;
+    b->topics = 0;
+    b->n_answers = 0;
+    b->n_producers = 0;
+}
+
+// --- Answers
+
+// A peer that is gone, or that has 20000 answers waiting, gets none: it will ask again.
+static void send_scratch(struct publisher *p, uint32_t peer)
+{
+    if (buf_ok(&p->scratch)) {
+        int status = zsocket_send(p->options.socket, peer, buf_str(&p->scratch));
+        (void)status;
+    }
+    buf_reset(&p->scratch);
+}
+
+static void send_refused(struct publisher *p, uint32_t peer, uint64_t request, enum refusal reason,
+                         const char *detail)
+{
+    metric_add(&stats.refused[reason], 1);
+    queue_word_encode(&p->scratch, QUEUE_REFUSED, request, 0, str_of(refusal_word(reason)),
+                      str_of(detail));
+    send_scratch(p, peer);
+}
+
+// Answers everything in a stored batch.
+static void send_published(struct publisher *p, const struct batch *b, uint64_t first_seq)
+{
+    for (size_t i = 0; i < b->n_answers; i++) {
+        struct queue_published reply = b->answers[i].reply;
+        if (reply.stored) {
+            reply.first_seq += first_seq - 1;
+            reply.last_seq += first_seq - 1;
+        }
+        queue_published_encode(&p->scratch, &reply);
+        send_scratch(p, b->answers[i].peer);
+    }
+}
+
+// --- A full disk
+
+static void note_refused(struct producer *producer, uint32_t peer, uint64_t first)
+{
+    if (producer->refused_seq == 0 || producer->refused_peer != peer ||
+        first < producer->refused_seq) {
+        producer->refused_seq = first;
+        producer->refused_peer = peer;
+    }
+}
+
+// Whether this PUBLISH comes behind one that was refused and has to come first.
+static bool must_wait(struct producer *producer, uint32_t peer, const struct queue_publish *f)
+{
+    if (producer->refused_seq == 0) {
+        return false;
+    }
+    if (producer->refused_peer == peer && f->entries[0].producer_seq > producer->refused_seq) {
+        return true;
+    }
+    producer->refused_seq = 0; // here it is; or another connection, which sends from its first on
+    return false;
+}
+
+static void refuse_batch(struct publisher *p, struct batch *b, const char *detail)
+{
+    for (size_t i = 0; i < b->n_answers; i++) {
+        const struct answer *a = &b->answers[i];
+        if (a->producer && a->first) {
+            note_refused(a->producer, a->peer, a->first);
+        }
+        send_refused(p, a->peer, a->reply.request, REFUSED_DISK_FULL, detail);
+    }
+    for (size_t i = 0; i < b->n_producers; i++) {
+        b->producers[i]->accepted_seq = b->producers[i]->stored_seq;
+    }
+    reset(b);
+}
+
+static bool is_full(struct publisher *p)
+{
+    return p->full_until_ms && clock_mono_ms() < p->full_until_ms;
+}
+
+// --- Taking a PUBLISH
+
+struct check {
+    uint64_t topics;     // bits of those in the frame
+    enum refusal reason; // when it is refused
+    char detail[DETAIL_SIZE];
+};
+
+__attribute__((format(printf, 3, 4))) static bool refuse(struct check *c, enum refusal reason,
+                                                         const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(c->detail, sizeof c->detail, format,
+                    args); // a cut sentence is better than none
+    va_end(args);
+    c->reason = reason;
+    return false;
+}
+
+// Whether the log has this topic or has room for it.
+static bool check_topic(struct publisher *p, struct str topic, struct check *c)
+{
+    struct catalog *catalog = &p->options.journal->catalog;
+    if (catalog_topic(catalog, topic)) {
+        return true;
+    }
+    if (!topic_valid(topic)) {
+        return refuse(c, REFUSED_INVALID_TOPIC,
+                      "topic \"%.*s\" is not 1 to %d characters of a-z 0-9 _ - in words joined by "
+                      "single dots",
+                      STR_ARG(topic), QUEUE_MAX_TOPIC);
+    }
+    if (catalog->topics.n >= CATALOG_MAX_TOPICS) {
+        catalog_prune_topics(catalog); // those of events that were refused in the end
+    }
+    if (catalog->topics.n >= CATALOG_MAX_TOPICS) {
+        return refuse(c, REFUSED_TOO_MANY_TOPICS, "topic \"%.*s\" would be one over %d",
+                      STR_ARG(topic), CATALOG_MAX_TOPICS);
+    }
+    return catalog_add_topic(catalog, topic) || refuse(c, REFUSED_DISK_FULL, "out of memory");
+}
+
+// Checks entry number i. last is the topic of the entry before: most often the same, and then it is known.
+static bool check_entry(struct publisher *p, const struct queue_publish *f, size_t i,
+                        struct str *last, struct check *c)
+{
+    const struct queue_entry *entry = &f->entries[i];
+    struct event e;
+    if (entry->event.n > QUEUE_MAX_EVENT_BYTES) {
+        return refuse(c, REFUSED_EVENT_TOO_LARGE, "entry %zu has %zu bytes; at most %d are allowed",
+                      i, entry->event.n, QUEUE_MAX_EVENT_BYTES);
+    }
+    if (event_decode(entry->event, &e)) {
+        return refuse(c, REFUSED_MALFORMED,
+                      "entry %zu is not an event as PROTOCOL.md 3.2 describes it", i);
+    }
+    if (f->producer.p && entry->producer_seq <= (i ? f->entries[i - 1].producer_seq : 0)) {
+        return refuse(c, REFUSED_OUT_OF_ORDER,
+                      "entry %zu has producer sequence %" PRIu64
+                      ", which is not above the one before",
+                      i, entry->producer_seq);
+    }
+    if (i > 0 && str_eq(e.topic, *last)) {
+        return true;
+    }
+    *last = e.topic;
+    c->topics |= topic_bit(e.topic);
+    return check_topic(p, e.topic, c);
+}
+
+static struct producer *producer_of(struct publisher *p, struct str name, struct check *c)
+{
+    struct catalog *catalog = &p->options.journal->catalog;
+    struct producer *producer = catalog_producer(catalog, name);
+    if (!producer && catalog->producers.n >= CATALOG_MAX_PRODUCERS) {
+        (void)refuse(c, REFUSED_TOO_MANY_PRODUCERS, "producer \"%.*s\" would be one over %d",
+                     STR_ARG(name), CATALOG_MAX_PRODUCERS);
+        return NULL;
+    }
+    producer = producer ? producer : catalog_add_producer(catalog, name);
+    if (!producer) {
+        (void)refuse(c, REFUSED_DISK_FULL, "out of memory");
+    }
+    return producer;
+}
+
+// Makes room for one more answer and one more producer.
+static bool reserve(struct batch *b)
+{
+    if (b->n_answers == b->cap_answers) {
+        size_t cap = b->cap_answers ? b->cap_answers * 2 : 64;
+        struct answer *more = reallocarray(b->answers, cap, sizeof *more);
+        if (!more) {
+            return false;
+        }
+        b->answers = more;
+        b->cap_answers = cap;
+    }
+    if (b->n_producers == b->cap_producers) {
+        size_t cap = b->cap_producers ? b->cap_producers * 2 : 64;
+        struct producer **more = reallocarray(b->producers, cap, sizeof(struct producer *));
+        if (!more) {
+            return false;
+        }
+        b->producers = more;
+        b->cap_producers = cap;
+    }
+    return true;
+}
+
+// Adds what is new in a checked PUBLISH to the batch, all of it or nothing. False: out of memory.
+static bool gather(struct batch *b, uint32_t peer, const struct queue_publish *f,
+                   struct producer *producer)
+{
+    struct answer a = { .peer = peer,
+                        .reply = { .request = f->request, .durable = true },
+                        .producer = producer,
+                        .first = f->n_entries ? f->entries[0].producer_seq : 0 };
+    uint64_t highest = producer ? producer->accepted_seq : 0;
+    size_t len = b->frame.len, bytes = 0;
+    if (!reserve(b)) {
+        return false;
+    }
+    if (b->count == 0) {
+        buf_reset(&b->frame);
+        frame_begin(&b->frame);
+    }
+    for (size_t i = 0; i < f->n_entries; i++) {
+        const struct queue_entry *entry = &f->entries[i];
+        if (producer && entry->producer_seq <= highest) {
+            a.reply.duplicates++;
+            continue;
+        }
+        a.reply.stored++;
+        record_event(&b->frame, entry->event);
+        bytes += entry->event.n;
+    }
+    if (!buf_ok(&b->frame)) {
+        buf_reset(&b->frame);
+        b->frame.len = b->count ? len : 0;
+        return false;
+    }
+    if (a.reply.stored) {
+        a.reply.first_seq = b->count + 1;
+        a.reply.last_seq = b->count + a.reply.stored;
+    }
+    b->count += a.reply.stored;
+    b->event_bytes += bytes;
+    if (producer && a.reply.stored) {
+        producer->accepted_seq = f->entries[f->n_entries - 1].producer_seq;
+        if (producer->batch != b->number) {
+            producer->batch = b->number;
+            b->producers[b->n_producers++] = producer;
+        }
+    }
+    a.reply.producer_seq = producer ? producer->accepted_seq : 0;
+    b->answers[b->n_answers++] = a;
+    metric_add(&stats.duplicates, a.reply.duplicates);
+    return true;
+}
+
+static bool check_publish(struct publisher *p, uint32_t peer, const struct queue_publish *f,
+                          struct producer **ret_producer, struct check *c)
+{
+    struct str topic;
+    *ret_producer = NULL;
+    if (p->stopping || p->failed) {
+        return refuse(c, REFUSED_STOPPING, "the queue is being stopped");
+    }
+    for (size_t i = 0; i < f->n_entries; i++) {
+        if (!check_entry(p, f, i, &topic, c)) {
+            return false;
+        }
+    }
+    if (f->n_entries == 0) { // a question
+        *ret_producer =
+            f->producer.p ? catalog_producer(&p->options.journal->catalog, f->producer) : NULL;
+        return true;
+    }
+    if (f->producer.p && !(*ret_producer = producer_of(p, f->producer, c))) {
+        return false;
+    }
+    if (is_full(p)) {
+        if (*ret_producer) {
+            note_refused(*ret_producer, peer, f->entries[0].producer_seq);
+        }
+        return refuse(c, REFUSED_DISK_FULL, "there is no room on the disk");
+    }
+    if (*ret_producer && must_wait(*ret_producer, peer, f)) {
+        return refuse(c, REFUSED_DISK_FULL,
+                      "sequence %" PRIu64 " of this producer was refused and comes first",
+                      (*ret_producer)->refused_seq);
+    }
+    return true;
+}
+
+void publisher_publish(struct publisher *p, uint32_t peer, const struct queue_publish *f)
+{
+    struct check c = { 0 };
+    struct producer *producer;
+    if (!check_publish(p, peer, f, &producer, &c)) {
+        send_refused(p, peer, f->request, c.reason, c.detail);
+        return;
+    }
+    if (!gather(p->gathered, peer, f, producer)) {
+        if (producer && f->n_entries) {
+            note_refused(producer, peer, f->entries[0].producer_seq);
+        }
+        send_refused(p, peer, f->request, REFUSED_DISK_FULL, "out of memory");
+        return;
+    }
+    p->gathered->topics |= c.topics;
+}
+
+bool publisher_is_congested(const struct publisher *p)
+{
+    return p->gathered->frame.len >= PUBLISHER_BATCH_BYTES ||
+           p->gathered->n_answers >= PUBLISHER_BATCH_ANSWERS;
+}
+
+// --- Committing
+
+static void start(struct publisher *p, struct batch *b, struct buf *frame, enum frame_kind kind)
+{
+    int status = journal_append_prepare(p->options.journal, &p->append, frame, kind, b->count,
+                                        clock_wall_ms());
+    if (status) {
+        refuse_batch(p, b, "out of memory");
+        return;
+    }
+    p->running = b;
+    p->gathered = b == &p->batches[0] ? &p->batches[1] : &p->batches[0];
+    reset(p->gathered);
+    committer_start(p->committer, &p->append);
+}
+
+bool publisher_can_flush(const struct publisher *p)
+{
+    return !p->running && !p->failed && !is_empty(p->gathered);
+}
+
+void publisher_flush(struct publisher *p)
+{
+    struct batch *b = p->gathered;
+    if (!publisher_can_flush(p)) {
+        return;
+    }
+    if (b->count == 0) { // only duplicates and questions, and nothing is on its way to disk
+        send_published(p, b, 0);
+        reset(b);
+        return;
+    }
+    for (size_t i = 0; i < b->n_producers; i++) {
+        struct record_producer r = { b->producers[i]->accepted_seq, clock_wall_ms(),
+                                     b->producers[i]->key.name };
+        record_producer(&b->frame, &r);
+    }
+    start(p, b, &b->frame, FRAME_EVENTS);
+}
+
+void publisher_roll(struct publisher *p)
+{
+    if (!p->running && !p->failed && !p->stopping && p->options.journal->roll &&
+        is_empty(p->gathered)) {
+        start(p, p->gathered, NULL, FRAME_EVENTS);
+    }
+}
+
+// Everything accepted is stored: one more commit, then the end.
+static void go_on_stopping(struct publisher *p)
+{
+    struct batch *b = p->gathered;
+    if (!p->stopping || p->running || !is_empty(b)) {
+        return;
+    }
+    if (p->checkpointed || p->failed || is_full(p)) {
+        p->options.on_stopped(p->options.data);
+        return;
+    }
+    p->checkpointed = true;
+    frame_begin(&b->frame);
+    journal_checkpoint(p->options.journal, &b->frame);
+    start(p, b, &b->frame, FRAME_CHECKPOINT);
+    if (!p->running) {
+        p->options.on_stopped(p->options.data);
+    }
+}
+
+void publisher_stop(struct publisher *p)
+{
+    p->stopping = true;
+    publisher_flush(p);
+    go_on_stopping(p);
+}
+
+static void on_stored(struct publisher *p, struct batch *b)
+{
+    metric_observe_us(&stats.write_seconds, p->append.write_us);
+    metric_observe_us(&stats.sync_seconds, p->append.sync_us);
+    if (b->count) {
+        stats_count_commit(b->count);
+        metric_add(&stats.published, b->count);
+        metric_add(&stats.published_bytes, (int64_t)b->event_bytes);
+        send_published(p, b, p->append.first_seq);
+        struct block *block = block_of_frame(&b->frame, b->topics);
+        if (block) { // else it is read from the file when it is wanted
+            cache_push(p->options.cache, block);
+        }
+    } else {
+        send_published(p, b, 0);
+    }
+    reset(b);
+    if (p->full_until_ms) {
+        p->full_until_ms = 0;
+        p->options.on_full(false, p->options.data);
+    }
+}
+
+// Nothing of this batch is on disk, and so nothing of the next one may be: it builds on it.
+static void on_no_room(struct publisher *p, struct batch *b)
+{
+    bool before = p->full_until_ms != 0;
+    p->full_until_ms = clock_mono_ms() + PUBLISHER_RETRY_MS;
+    refuse_batch(p, b, "there is no room on the disk");
+    refuse_batch(p, p->gathered, "there is no room on the disk");
+    catalog_prune_topics(&p->options.journal->catalog);
+    if (!before) {
+        p->options.on_full(true, p->options.data);
+    }
+}
+
+static void on_written(int status, void *data)
+{
+    struct publisher *p = data;
+    struct batch *b = p->running;
+    p->running = NULL;
+    status = journal_append_finish(p->options.journal, &p->append, status);
+    if (status == 0) {
+        on_stored(p, b);
+    } else if (status == -ENOSPC) {
+        if (is_empty(b)) {
+            reset(b); // only a new segment or a checkpoint was wanted; the log does without
+        } else {
+            on_no_room(p, b);
+        }
+    } else {
+        p->failed = true; // what was gathered is never answered: nobody may take it for stored
+        p->options.on_failed(status, p->append.failed ? p->append.failed : "taking note of a write",
+                             p->options.data);
+        return;
+    }
+    p->options.on_stored(p->options.data);
+    publisher_flush(p);
+    go_on_stopping(p);
+}
+
+// --- Life
+
+int publisher_open(const struct publisher_options *options, struct publisher **ret_publisher)
+{
+    struct publisher *p = calloc(1, sizeof *p);
+    if (!p) {
+        return -ENOMEM;
+    }
+    p->options = *options;
+    buf_init(&p->scratch, QUEUE_MAX_FRAME_BYTES);
+    for (int i = 0; i < 2; i++) {
+        buf_init(&p->batches[i].frame, MAX_FRAME_BYTES);
+        reset(&p->batches[i]);
+    }
+    p->gathered = &p->batches[0];
+    int status = committer_open(options->loop, on_written, p, &p->committer);
+    if (status) {
+        free(p);
+        return status;
+    }
+    *ret_publisher = p;
+    return 0;
+}
+
+void publisher_close(struct publisher **publisher)
+{
+    struct publisher *p = *publisher;
+    *publisher = NULL;
+    if (!p) {
+        return;
+    }
+    committer_close(&p->committer);
+    if (p->running) { // written or not: it was not answered
+        int status = journal_append_finish(p->options.journal, &p->append, -ECANCELED);
+        (void)status;
+    }
+    for (int i = 0; i < 2; i++) {
+        buf_fini(&p->batches[i].frame);
+        free(p->batches[i].answers);
+        free(p->batches[i].producers);
+    }
+    buf_fini(&p->scratch);
+    free(p);
+}

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: MIT
+// Opening the log: what FORMAT.md section 6 says. First everything is read and judged; only when the log as a whole
+// makes sense is anything in the directory changed.
+#include "services/queue/journal.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/random.h"
+
+#define MAX_TORN 16 // copies of unfinished writes that are kept; older ones are deleted
+
+struct opening {
+    struct journal *j;
+    struct segment_reader reader;
+    char *error;
+    uint64_t *seqs; // of the segment files, in order
+    size_t n_seqs, cap_seqs;
+    bool last_damaged; // the segment that is being read, so in the end the last
+};
+
+__attribute__((format(printf, 3, 4))) static void
+note(const struct journal *j, enum journal_note kind, const char *format, ...)
+{
+    char text[JOURNAL_ERROR_SIZE];
+    va_list args;
+    if (!j->options.on_note) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args); // a cut sentence is better than none
+    va_end(args);
+    j->options.on_note(kind, text, j->options.data);
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(struct opening *o, int status,
+                                                      const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(o->error, JOURNAL_ERROR_SIZE, format,
+                    args); // a cut sentence is better than none
+    va_end(args);
+    return status;
+}
+
+static void on_damage(const struct segment *s, const struct damage *d, void *data)
+{
+    struct opening *o = data;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(s->header.first_seq, name);
+    (void)journal_note_lost(o->j, d->first_seq, d->last_seq); // the sum is told at the end
+    o->last_damaged = true;
+    if (d->bytes == 0) {
+        return; // known since it was sealed
+    }
+    if (d->last_seq < d->first_seq) {
+        note(o->j, JOURNAL_DAMAGE, "%s: %zu bytes at offset %zu are damaged; no event is lost",
+             name, d->bytes, d->offset);
+    } else {
+        note(o->j, JOURNAL_DAMAGE,
+             "%s: %zu bytes at offset %zu are damaged; events %" PRIu64 " to %" PRIu64 " are lost",
+             name, d->bytes, d->offset, d->first_seq, d->last_seq);
+    }
+}
+
+// --- The directory
+
+static int by_seq(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int add_seq(struct opening *o, uint64_t seq)
+{
+    if (o->n_seqs == o->cap_seqs) {
+        size_t cap = o->cap_seqs ? o->cap_seqs * 2 : 64;
+        uint64_t *more = reallocarray(o->seqs, cap, sizeof *more);
+        if (!more) {
+            return -ENOMEM;
+        }
+        o->seqs = more;
+        o->cap_seqs = cap;
+    }
+    o->seqs[o->n_seqs++] = seq;
+    return 0;
+}
+
+static DIR *open_dir(const struct journal *j)
+{
+    int fd = openat(j->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!d && fd >= 0) {
+        (void)close(fd); // was only opened
+    }
+    return d;
+}
+
+static int list_segments(struct opening *o)
+{
+    DIR *d = open_dir(o->j);
+    if (!d) {
+        return fail(o, -errno, "%s: cannot be listed: %s", o->j->options.dir, strerror(errno));
+    }
+    struct dirent *entry;
+    int status = 0;
+    while (status == 0 && (entry = readdir(d))) {
+        uint64_t seq;
+        if (segment_name_parse(entry->d_name, &seq)) {
+            status = add_seq(o, seq);
+        }
+    }
+    (void)closedir(d); // was only read
+    if (o->n_seqs) {
+        qsort(o->seqs, o->n_seqs, sizeof *o->seqs, by_seq);
+    }
+    return status ? fail(o, status, "out of memory") : 0;
+}
+
+// --- Reading segments
+
+static int add_segment(struct journal *j, struct segment *s)
+{
+    struct segment **more = reallocarray(j->segments, j->n_segments + 1, sizeof(struct segment *));
+    if (!more) {
+        return -ENOMEM;
+    }
+    j->segments = more;
+    j->cap_segments = j->n_segments + 1;
+    j->segments[j->n_segments++] = s;
+    return 0;
+}
+
+// A sealed segment is taken by its seal, or read when that is damaged. What cannot be read at all is damage.
+static int read_sealed(struct opening *o, struct segment *s, const char *name)
+{
+    enum segment_tail tail;
+    int status = segment_read_seal(&o->reader, s);
+    if (status == -EBADMSG || status == -ENODATA) {
+        note(o->j, JOURNAL_WARNING, "%s: has no valid seal, reading all of it", name);
+        status = segment_read_frames(&o->reader, s, &tail);
+        uint64_t from = s->sealed ? s->seal_end : s->end;
+        if (status == 0 && (tail == SEGMENT_TAIL_BYTES || (s->sealed && !s->trailed))) {
+            struct damage d = { from, s->file_bytes - from, 1,
+                                0 }; // events are told by the next segment
+            on_damage(s, &d, o);
+        }
+    }
+    if (status == -EIO) {
+        note(o->j, JOURNAL_DAMAGE, "%s: cannot be read: %s", name, strerror(EIO));
+        s->unreadable = true;
+        return 0;
+    }
+    return status;
+}
+
+static bool has_uuid(const struct journal *j)
+{
+    static const uint8_t none[sizeof j->uuid];
+    return memcmp(j->uuid, none, sizeof none) != 0;
+}
+
+static int check_identity(struct opening *o, const struct segment *s, const char *name)
+{
+    if (s->unreadable) {
+        return 0;
+    }
+    if (!has_uuid(o->j)) {
+        memcpy(o->j->uuid, s->header.uuid, sizeof o->j->uuid);
+    }
+    if (memcmp(o->j->uuid, s->header.uuid, sizeof o->j->uuid) != 0) {
+        return fail(o, -EINVAL, "%s: belongs to another log (its uuid differs); move it away",
+                    name);
+    }
+    return 0;
+}
+
+static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment_tail *ret_tail)
+{
+    struct segment *s;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(seq, name);
+    o->last_damaged = false;
+    int status = segment_open(&o->reader, seq, &s);
+    if (status == -EPROTONOSUPPORT) {
+        return fail(o, status,
+                    "%s: has another version of the format; this program reads version %d", name,
+                    FORMAT_VERSION);
+    } else if (status) {
+        return fail(o, status, "%s: cannot be opened: %s", name,
+                    status == -EBADMSG ? "its header names another sequence" : strerror(-status));
+    }
+    status = add_segment(o->j, s);
+    if (status) {
+        segment_destroy(&s);
+        return fail(o, status, "out of memory");
+    }
+    status = check_identity(o, s, name);
+    if (status) {
+        return status;
+    }
+    if (s->unreadable) {
+        note(o->j, JOURNAL_DAMAGE, "%s: both headers are damaged; none of it can be read", name);
+    } else {
+        status = last ? segment_read_frames(&o->reader, s, ret_tail) : read_sealed(o, s, name);
+    }
+    return status ? fail(o, status, "%s: cannot be read: %s", name, strerror(-status)) : 0;
+}
+
+// Compares the end of each segment with the beginning of the next: what is missing between them is lost.
+static int check_sequence(struct opening *o)
+{
+    const struct journal *j = o->j;
+    for (size_t i = 0; i + 1 < j->n_segments; i++) {
+        const struct segment *s = j->segments[i], *next = j->segments[i + 1];
+        char name[SEGMENT_NAME_SIZE];
+        segment_name(next->header.first_seq, name);
+        if (s->next_seq > next->header.first_seq) {
+            return fail(o, -EINVAL,
+                        "%s: overlaps with the segment before it; move one of them away", name);
+        }
+        if (s->next_seq < next->header.first_seq) {
+            note(j, JOURNAL_DAMAGE, "events %" PRIu64 " to %" PRIu64 " before %s are lost",
+                 s->next_seq, next->header.first_seq - 1, name);
+            (void)journal_note_lost(o->j, s->next_seq,
+                                    next->header.first_seq - 1); // told at the end
+        } else if (s->sealed && !next->unreadable && next->header.chain != s->chain) {
+            note(j, JOURNAL_DAMAGE,
+                 "%s: does not continue the segment before it; no sequence is missing", name);
+        }
+    }
+    return 0;
+}
+
+// Producers' sequences were read with the last segment, unless its checkpoint is damaged.
+static int read_producers(struct opening *o, bool complete)
+{
+    for (size_t i = o->j->n_segments; !complete && i-- > 0;) {
+        int status = segment_read_producers(&o->reader, o->j->segments[i]);
+        if (status < 0 && status != -EIO) { // -EIO was told of already
+            return fail(o, status, "cannot read the producers' sequences: %s", strerror(-status));
+        }
+        complete = status == 1;
+    }
+    return 0;
+}
+
+// --- Changing the directory
+
+// Deletes the oldest copies of unfinished writes, so that a process that is killed again and again does not fill
+// the disk with them.
+static void limit_torn(const struct journal *j)
+{
+    for (;;) {
+        char oldest[NAME_MAX + 1] = "";
+        size_t n = 0;
+        DIR *d = open_dir(j);
+        struct dirent *entry;
+        while (d && (entry = readdir(d))) {
+            size_t length = strlen(entry->d_name);
+            if (length > 5 && strcmp(entry->d_name + length - 5, ".torn") == 0) {
+                n++;
+                if (!oldest[0] || strcmp(entry->d_name, oldest) < 0) {
+                    (void)snprintf(oldest, sizeof oldest, "%s", entry->d_name); // names fit
+                }
+            }
+        }
+        if (d) {
+            (void)closedir(d); // was only read
+        }
+        if (n < MAX_TORN || unlinkat(j->dir_fd, oldest, 0)) {
+            return;
+        }
+    }
+}
+
+static int write_copy(const struct journal *j, const char *name, const uint8_t *data, size_t n)
+{
+    int fd = openat(j->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return -errno;
+    }
+    int status = 0;
+    for (size_t done = 0; status == 0 && done < n;) {
+        ssize_t put = write(fd, data + done, n - done);
+        if (put < 0 && errno != EINTR) {
+            status = -errno;
+        }
+        done += put > 0 ? (size_t)put : 0;
+    }
+    if (status == 0 && fsync(fd)) {
+        status = -errno;
+    }
+    (void)close(fd); // was synced
+    return status;
+}
+
+// Copies what is behind the last frame to a .torn file and makes it zeros again.
+static int cut_tail(struct opening *o, const struct segment *s)
+{
+    struct journal *j = o->j;
+    size_t n = s->file_bytes - s->end;
+    uint8_t *data = malloc(n);
+    char name[64];
+    if (!data) {
+        return fail(o, -ENOMEM, "out of memory");
+    }
+    ssize_t got = pread(j->fd, data, n, (off_t)s->end);
+    int status = got == (ssize_t)n ? 0 : got < 0 ? -errno : -EIO;
+    while (n > 0 && data[n - 1] == 0) {
+        n--;
+    }
+    (void)snprintf(name, sizeof name, "%020" PRIu64 ".%010" PRIu64 ".torn", s->header.first_seq,
+                   s->end);
+    limit_torn(j);
+    status = status ? status : write_copy(j, name, data, n);
+    free(data);
+    if (status == 0 && (ftruncate(j->fd, (off_t)s->end) || fsync(j->fd) || fsync(j->dir_fd))) {
+        status = -errno;
+    }
+    if (status) {
+        return fail(o, status, "cannot cut off an unfinished write: %s", strerror(-status));
+    }
+    note(j, JOURNAL_WARNING,
+         "an unfinished write of %zu bytes behind event %" PRIu64 " was cut off; a copy is in %s",
+         n, s->next_seq - 1, name);
+    return 0;
+}
+
+// Opens the last segment for appending, and reserves its room again where it has lost that.
+static int open_last(struct opening *o, struct segment *s, enum segment_tail tail)
+{
+    struct journal *j = o->j;
+    char name[SEGMENT_NAME_SIZE];
+    segment_name(s->header.first_seq, name);
+    j->fd = openat(j->dir_fd, name, O_RDWR | O_CLOEXEC);
+    if (j->fd < 0) {
+        return fail(o, -errno, "%s: cannot be opened for writing: %s", name, strerror(errno));
+    }
+    int status = tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
+    if (status) {
+        return status;
+    }
+    if (fallocate(j->fd, 0, 0, (off_t)s->file_bytes) && errno == ENOSPC) {
+        j->roll = true; // the next append finds out whether there is room again
+    }
+    return 0;
+}
+
+// A last segment without a header is put aside; the log goes on behind every sequence that it may have had.
+static int put_aside(struct opening *o, struct segment *s)
+{
+    struct journal *j = o->j;
+    char name[SEGMENT_NAME_SIZE], bad[SEGMENT_NAME_SIZE];
+    segment_name(s->header.first_seq, name);
+    (void)snprintf(bad, sizeof bad, "%020" PRIu64 ".bad",
+                   s->header.first_seq); // as long as the name
+    if (renameat(j->dir_fd, name, j->dir_fd, bad) || fsync(j->dir_fd)) {
+        return fail(o, -errno, "%s: cannot be renamed: %s", name, strerror(errno));
+    }
+    uint64_t from = s->header.first_seq, to = from + s->file_bytes;
+    if (j->n_segments > 1) {
+        from = j->segments[j->n_segments - 2]->next_seq;
+        (void)journal_note_lost(j, from, to - 1); // told below
+    }
+    note(j, JOURNAL_DAMAGE, "%s was renamed to %s; the log goes on with event %" PRIu64, name, bad,
+         to);
+    j->next_seq = to;
+    j->n_segments--;
+    segment_destroy(&s);
+    return 0;
+}
+
+// Completes the sealing of the last segment, which was interrupted behind the seal frame.
+static int finish_seal(struct opening *o, struct segment *s)
+{
+    char name[SEGMENT_NAME_SIZE];
+    uint8_t trailer[FORMAT_TRAILER_BYTES];
+    uint64_t size = s->seal_end + sizeof trailer;
+    segment_name(s->header.first_seq, name);
+    trailer_encode(s->end, s->header.salt, trailer);
+    int fd = openat(o->j->dir_fd, name, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, trailer, sizeof trailer, (off_t)s->seal_end) != sizeof trailer ||
+        ftruncate(fd, (off_t)size) || fsync(fd)) {
+        int status = -errno;
+        if (fd >= 0) {
+            (void)close(fd); // the start fails
+        }
+        return fail(o, status ? status : -EIO, "%s: cannot be sealed: %s", name, strerror(-status));
+    }
+    (void)close(fd); // was synced
+    s->file_bytes = size;
+    s->trailed = true;
+    return 0;
+}
+
+static int settle_last(struct opening *o, enum segment_tail tail)
+{
+    struct journal *j = o->j;
+    struct segment *s = j->segments[j->n_segments - 1];
+    if (s->unreadable) {
+        return put_aside(o, s);
+    }
+    j->next_seq = s->next_seq;
+    j->last_ms = s->frame_ms;
+    if (o->last_damaged) {
+        j->roll = true;
+    }
+    if (s->sealed) {
+        return s->trailed ? 0 : finish_seal(o, s);
+    }
+    return open_last(o, s, tail);
+}
+
+static void make_uuid(struct journal *j)
+{
+    random_fill(j->uuid, sizeof j->uuid);
+    j->uuid[6] = (uint8_t)((j->uuid[6] & 0x0F) | 0x40); // version 4
+    j->uuid[8] = (uint8_t)((j->uuid[8] & 0x3F) | 0x80);
+}
+
+// A log that has no segment gets its first one now, so that its uuid is settled.
+static int make_first(struct opening *o)
+{
+    struct append a;
+    struct journal *j = o->j;
+    int status = journal_append_prepare(j, &a, NULL, FRAME_EVENTS, 0, clock_wall_ms());
+    if (status == 0) {
+        status = journal_append_finish(j, &a, journal_append_write(&a));
+    }
+    return status ? fail(o, status, "cannot make the first segment in %s: %s", j->options.dir,
+                         strerror(-status))
+                  : 0;
+}
+
+static int recover(struct opening *o)
+{
+    struct journal *j = o->j;
+    enum segment_tail tail = SEGMENT_TAIL_CLEAN;
+    j->dir_fd = open(j->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (j->dir_fd < 0) {
+        return fail(o, -errno, "%s: cannot be opened: %s", j->options.dir, strerror(errno));
+    }
+    o->reader.dir_fd = j->dir_fd;
+    int status = list_segments(o);
+    for (size_t i = 0; status == 0 && i < o->n_seqs; i++) {
+        status = read_segment(o, o->seqs[i], i + 1 == o->n_seqs, &tail);
+    }
+    status = status ? status : check_sequence(o);
+    if (status == 0 && j->n_segments) {
+        const struct segment *last = j->segments[j->n_segments - 1];
+        status = read_producers(o, !last->unreadable && last->checkpointed);
+        status = status ? status : settle_last(o, tail);
+    }
+    if (status) {
+        return status;
+    }
+    (void)unlinkat(j->dir_fd, "next.tmp", 0); // of a write that was interrupted, if any
+    if (!has_uuid(j)) {
+        make_uuid(j);
+    }
+    return o->n_seqs ? 0 : make_first(o);
+}
+
+int journal_open(const struct journal_options *options, struct journal **ret_journal,
+                 char ret_error[JOURNAL_ERROR_SIZE])
+{
+    struct journal *j = calloc(1, sizeof *j);
+    ret_error[0] = 0;
+    if (!j) {
+        (void)snprintf(ret_error, JOURNAL_ERROR_SIZE, "out of memory"); // fits
+        return -ENOMEM;
+    }
+    *j = (struct journal){ .options = *options, .dir_fd = -1, .fd = -1, .next_seq = 1 };
+    catalog_init(&j->catalog);
+    struct opening o = { .j = j, .error = ret_error };
+    o.reader = (struct segment_reader){ -1, options->block_bytes, &j->catalog, on_damage, &o };
+    int status = recover(&o);
+    free(o.seqs);
+    if (status) {
+        journal_close(&j);
+        return status;
+    }
+    if (j->n_lost_events) {
+        note(j, JOURNAL_DAMAGE, "%" PRIu64 " events are lost to damage", j->n_lost_events);
+    }
+    *ret_journal = j;
+    return 0;
+}

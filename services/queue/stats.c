@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "services/queue/stats.h"
+
+struct stats stats = {
+    .published = METRIC_COUNTER_INIT("sluice_queue_published_events_total", "Events stored.", NULL),
+    .published_bytes =
+        METRIC_COUNTER_INIT("sluice_queue_published_bytes_total",
+                            "Bytes of the events stored, as their publishers encoded them.", NULL),
+    .duplicates = METRIC_COUNTER_INIT("sluice_queue_duplicate_events_total",
+                                      "Events left out because they were stored before.", NULL),
+#define COMMITS(label)                                                                             \
+    METRIC_COUNTER_INIT("sluice_queue_commits_total",                                              \
+                        "Group commits, by number of events in them.", "events=\"" label "\"")
+    .commits = { COMMITS("1"), COMMITS("2-15"), COMMITS("16-127"), COMMITS("128-1023"),
+                 COMMITS("1024+") },
+    .write_seconds =
+        METRIC_HISTOGRAM_INIT("sluice_queue_write_duration_seconds",
+                              "Time of writing one group commit, the sync not counted.", NULL),
+    .sync_seconds = METRIC_HISTOGRAM_INIT("sluice_queue_fdatasync_duration_seconds",
+                                          "Time of making one group commit durable.", NULL),
+    .delivered =
+        METRIC_COUNTER_INIT("sluice_queue_delivered_events_total", "Events sent to readers.", NULL),
+#define X(name, word)                                                                              \
+    [REFUSED_##name] = METRIC_COUNTER_INIT("sluice_queue_refused_total",                           \
+                                           "Requests refused, by reason.", "reason=\"" word "\""),
+    .refused = { STATS_REASONS(X) },
+#undef X
+    .lost = METRIC_COUNTER_INIT("sluice_queue_lost_records_total",
+                                "Sequences found to be damaged since the start.", NULL),
+};
+
+static void for_each(void (*action)(struct metric *m))
+{
+    action(&stats.published);
+    action(&stats.published_bytes);
+    action(&stats.duplicates);
+    for (size_t i = 0; i < STATS_COMMIT_SIZES; i++) {
+        action(&stats.commits[i]);
+    }
+    action(&stats.write_seconds);
+    action(&stats.sync_seconds);
+    action(&stats.delivered);
+    for (size_t i = 0; i < N_REFUSALS; i++) {
+        action(&stats.refused[i]);
+    }
+    action(&stats.lost);
+}
+
+void stats_register(void)
+{
+    for_each(metrics_register);
+}
+
+void stats_unregister(void)
+{
+    for_each(metrics_unregister);
+}
+
+void stats_count_commit(size_t events)
+{
+    static const size_t below[STATS_COMMIT_SIZES - 1] = { 2, 16, 128, 1024 };
+    size_t i = 0;
+    while (i < STATS_COMMIT_SIZES - 1 && events >= below[i]) {
+        i++;
+    }
+    metric_add(&stats.commits[i], 1);
+}
+
+const char *refusal_word(enum refusal r)
+{
+    static const char *const words[] = {
+#define X(name, word) [REFUSED_##name] = word,
+        STATS_REASONS(X)
+#undef X
+    };
+    return words[r];
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// What the queue counts; rendered by /metrics. Counted with one relaxed add, from any thread.
+#ifndef QUEUE_STATS_H
+#define QUEUE_STATS_H
+
+#include "common/metrics.h"
+
+#include <stddef.h>
+
+// Reasons of PROTOCOL.md 3.6 that a request can be refused for.
+#define STATS_REASONS(X)                                                                           \
+    X(MALFORMED, "malformed")                                                                      \
+    X(INVALID_TOPIC, "invalid-topic")                                                              \
+    X(EVENT_TOO_LARGE, "event-too-large")                                                          \
+    X(OUT_OF_ORDER, "out-of-order")                                                                \
+    X(DISK_FULL, "disk-full")                                                                      \
+    X(TOO_MANY_SUBSCRIPTIONS, "too-many-subscriptions")                                            \
+    X(TOO_MANY_PRODUCERS, "too-many-producers")                                                    \
+    X(TOO_MANY_TOPICS, "too-many-topics")                                                          \
+    X(STOPPING, "stopping")                                                                        \
+    X(ROUTING_ID, "routing-id")
+
+enum refusal {
+#define X(name, word) REFUSED_##name,
+    STATS_REASONS(X)
+#undef X
+        N_REFUSALS
+};
+
+#define STATS_COMMIT_SIZES 5
+
+struct stats {
+    struct metric published;       // events stored
+    struct metric published_bytes; // of them, encoded
+    struct metric duplicates;
+    struct metric commits[STATS_COMMIT_SIZES]; // by number of events
+    struct metric write_seconds;               // one write and what goes with it
+    struct metric sync_seconds;                // one fdatasync
+    struct metric delivered;                   // events sent to readers
+    struct metric refused[N_REFUSALS];
+    struct metric lost; // sequences found to be damaged
+};
+
+extern struct stats stats;
+
+void stats_register(void);
+void stats_unregister(void);
+
+void stats_count_commit(size_t events);
+
+// The word for the wire.
+const char *refusal_word(enum refusal r);
+
+#endif

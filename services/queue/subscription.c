@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+#include "services/queue/subscription.h"
+
+#include <stdlib.h>
+
+#include "services/queue/format.h"
+
+// Copies s to *at and moves *at behind it.
+static struct str copy(struct str s, char **at)
+{
+    struct str c = { *at, s.n };
+    if (s.n) {
+        memcpy(*at, s.p, s.n);
+    }
+    *at += s.n;
+    return c;
+}
+
+struct subscription *subscription_new(const struct queue_subscribe *f)
+{
+    size_t bytes = f->key.n + 1;
+    for (size_t i = 0; i < f->n_filters; i++) {
+        bytes += f->filters[i].n;
+    }
+    struct subscription *s = calloc(1, sizeof *s);
+    char *at = malloc(bytes);
+    if (!s || !at) {
+        free(s);
+        free(at);
+        return NULL;
+    }
+    s->wanted = *f;
+    s->text = at;
+    for (size_t i = 0; i < f->n_filters; i++) {
+        s->wanted.filters[i] = copy(f->filters[i], &at);
+    }
+    if (f->key.p) {
+        s->wanted.key = copy(f->key, &at);
+    }
+    s->credit = f->credit;
+    return s;
+}
+
+void subscription_destroy(struct subscription **s)
+{
+    if (*s) {
+        free((*s)->text);
+        free(*s);
+        *s = NULL;
+    }
+}
+
+static bool topic_wanted(const struct subscription *s, struct str topic)
+{
+    for (size_t i = 0; i < s->wanted.n_filters; i++) {
+        if (topic_matches(s->wanted.filters[i], topic)) {
+            return true;
+        }
+    }
+    return s->wanted.n_filters == 0;
+}
+
+bool subscription_matches(const struct subscription *s, struct str event)
+{
+    struct str topic, key;
+    if (s->wanted.n_filters == 0 && !s->wanted.key.p) {
+        return true;
+    }
+    if (event_decode_route(event, &topic, &key)) {
+        return false; // was checked when it was published
+    }
+    return (!s->wanted.key.p || str_eq(s->wanted.key, key)) && topic_wanted(s, topic);
+}
+
+uint64_t subscription_topics(struct subscription *s, const struct catalog *catalog)
+{
+    if (s->wanted.n_filters == 0) {
+        return UINT64_MAX;
+    }
+    if (s->topics_made != catalog->topics_made) {
+        size_t at = 0;
+        struct topic *t;
+        s->topics = 0;
+        while ((t = catalog_next_topic(catalog, &at))) {
+            s->topics |= topic_wanted(s, t->key.name) ? t->bit : 0;
+        }
+        s->topics_made = catalog->topics_made;
+    }
+    return s->topics;
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+// What a reader wants: filters and key by event, and the topics' bits that let whole blocks be passed over, which
+// must never hide an event that matches.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "services/queue/subscription.h"
+
+#include <stdio.h>
+
+static struct subscription *make(const char *first, const char *second, const char *key)
+{
+    struct queue_subscribe f = { .subscription = 1, .credit = 7 };
+    static char text[3][64]; // overwritten before this returns: the subscription must have its own
+    const char *given[3] = { first, second, key };
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(text[i], sizeof text[i], "%s", given[i] ? given[i] : "");
+    }
+    if (first) {
+        f.filters[f.n_filters++] = str_of(text[0]);
+    }
+    if (second) {
+        f.filters[f.n_filters++] = str_of(text[1]);
+    }
+    if (key) {
+        f.key = str_of(text[2]);
+    }
+    struct subscription *s = subscription_new(&f);
+    assert_non_null(s);
+    memset(text, 'X', sizeof text);
+    return s;
+}
+
+static bool matches(const struct subscription *s, const char *topic, const char *key)
+{
+    struct event e = { .id = STR("id"),
+                       .topic = str_of(topic),
+                       .key = str_of(key),
+                       .subject = STR(""),
+                       .source = STR(""),
+                       .traceparent = STR("") };
+    struct buf b;
+    buf_init(&b, 1000);
+    event_encode(&b, &e);
+    assert_true(buf_ok(&b));
+    bool result = subscription_matches(s, buf_str(&b));
+    buf_fini(&b);
+    return result;
+}
+
+static void test_matching(void **state)
+{
+    (void)state;
+    struct subscription *s = make(NULL, NULL, NULL);
+    assert_int_equal(s->credit, 7);
+    assert_true(matches(s, "a.b", "k"));
+    subscription_destroy(&s);
+    assert_null(s);
+    subscription_destroy(&s);
+    s = make("a.*", "x.>", NULL);
+    assert_true(matches(s, "a.b", ""));
+    assert_true(matches(s, "x.y.z", "k"));
+    assert_false(matches(s, "a", "k"));
+    assert_false(matches(s, "b.a", "k"));
+    subscription_destroy(&s);
+    s = make("a.*", NULL, "k");
+    assert_true(matches(s, "a.b", "k"));
+    assert_false(matches(s, "a.b", "kk"));
+    assert_false(matches(s, "b.b", "k"));
+    subscription_destroy(&s);
+    s = make(NULL, NULL, ""); // the empty key is a key
+    assert_true(matches(s, "a.b", ""));
+    assert_false(matches(s, "a.b", "k"));
+    subscription_destroy(&s);
+}
+
+static void test_bits_cover_every_topic_that_matches(void **state)
+{
+    (void)state;
+    struct catalog c;
+    struct subscription *all = make(NULL, NULL, "k"), *some = make("a.*", "b.x7", NULL),
+                        *none = make("q", NULL, NULL);
+    catalog_init(&c);
+    assert_int_equal(subscription_topics(some, &c), 0);
+    for (int i = 0; i < 50; i++) {
+        for (char word = 'a'; word <= 'c'; word++) {
+            char name[32];
+            (void)snprintf(name, sizeof name, "%c.x%d", word, i);
+            assert_non_null(catalog_add_topic(&c, str_of(name)));
+            if (matches(some, name, "")) {
+                assert_true(subscription_topics(some, &c) & catalog_topic(&c, str_of(name))->bit);
+            }
+        }
+    }
+    assert_true(subscription_topics(all, &c) == UINT64_MAX);
+    assert_int_equal(subscription_topics(none, &c), 0);
+    assert_non_null(catalog_add_topic(&c, STR("q"))); // a topic that came later counts at once
+    assert_true(subscription_topics(none, &c) == catalog_topic(&c, STR("q"))->bit);
+    subscription_destroy(&all);
+    subscription_destroy(&some);
+    subscription_destroy(&none);
+    catalog_fini(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_matching),
+        cmocka_unit_test(test_bits_cover_every_topic_that_matches),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
