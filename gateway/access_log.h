@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// One line for each answer. Lines are gathered and written when the loop is about to sleep, so that
+// they cost no system call each.
+#ifndef GATEWAY_ACCESS_LOG_H
+#define GATEWAY_ACCESS_LOG_H
+
+#include "common/trace.h"
+#include "proto/str.h"
+
+#include <uv.h>
+
+struct access_log {
+    bool on;
+    uv_prepare_t prepare;
+};
+
+struct access_entry {
+    const struct trace *trace;
+    struct str method;
+    const char *route; // the template, never the path: that may have what is nobody's business
+    int status;
+    uint64_t bytes; // of the body
+    int64_t duration_us;
+    const char *request_id;
+};
+
+void access_log_open(struct access_log *l, uv_loop_t *loop, bool on);
+void access_log_write(struct access_log *l, const struct access_entry *e);
+void access_log_close(struct access_log *l);
+
+#endif

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: MIT
+#include "gateway/answer.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/msgpack_to_json.h"
+#include "gateway/connection.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#define RETRY_AFTER_S 1 // a worker is back, or a queue is shorter, within a second or not soon
+
+// What a worker may say (PROTOCOL.md 2.4), and how it is written.
+static const struct {
+    struct str name, written;
+} reply_headers[] = {
+    { STR_INIT("allow"), STR_INIT("Allow") },
+    { STR_INIT("cache-control"), STR_INIT("Cache-Control") },
+    { STR_INIT("content-language"), STR_INIT("Content-Language") },
+    { STR_INIT("etag"), STR_INIT("ETag") },
+    { STR_INIT("idempotency-replayed"), STR_INIT("Idempotency-Replayed") },
+    { STR_INIT("last-modified"), STR_INIT("Last-Modified") },
+    { STR_INIT("link"), STR_INIT("Link") },
+    { STR_INIT("location"), STR_INIT("Location") },
+    { STR_INIT("retry-after"), STR_INIT("Retry-After") },
+    { STR_INIT("vary"), STR_INIT("Vary") },
+    { STR_INIT("www-authenticate"), STR_INIT("WWW-Authenticate") },
+};
+
+#define N_REPLY_HEADERS (sizeof reply_headers / sizeof *reply_headers)
+
+static struct str reply_header(const struct frame_reply *reply, struct str name)
+{
+    for (size_t i = 0; i < reply->n_headers; i++) {
+        if (str_eq(reply->headers[i].name, name)) {
+            return reply->headers[i].value;
+        }
+    }
+    return (struct str){ NULL, 0 };
+}
+
+// --- Fields of the head
+
+// Microseconds as milliseconds with three decimals.
+static void append_ms(struct buf *b, int64_t us)
+{
+    uint64_t v = us > 0 ? (uint64_t)us : 0;
+    buf_append_decimal(b, v / 1000, 1);
+    buf_append(b, ".", 1);
+    buf_append_decimal(b, v % 1000, 3);
+}
+
+static void append_timing(struct buf *head, const char *name, int64_t us)
+{
+    buf_append_z(head, name);
+    append_ms(head, us);
+}
+
+// Where the time went; reply is NULL when no worker answered.
+static void write_timing(struct exchange *x, const struct frame_reply *reply, int64_t now_us)
+{
+    static const struct frame_reply none;
+    struct buf *head = &x->gateway->response.head;
+    const struct job *job = &x->job;
+    const struct frame_reply *r = reply ? reply : &none;
+    int64_t sent_us = job->sent_us ? job->sent_us : now_us; // it may never have been
+    int64_t wait = job->submitted_us ? sent_us - job->submitted_us : 0, away = now_us - sent_us;
+    append_timing(head, "Server-Timing: gateway;dur=", now_us - x->started_us - wait - away);
+    if (job->submitted_us) {
+        append_timing(head, ", queue;dur=", wait + r->queue_us);
+        append_timing(head,
+                      ", wire;dur=", away - (int64_t)r->queue_us - r->handler_us - r->store_us);
+    }
+    if (reply) {
+        append_timing(head, ", worker;dur=", r->handler_us);
+        append_timing(head, ", store;dur=", r->store_us);
+    }
+    buf_append(head, "\r\n", 2);
+}
+
+static void write_etag(struct response *r, struct str etag, enum media media)
+{
+    char variant[256];
+    if (!media_is_msgpack(media)) {
+        response_field(r, STR("ETag"), etag);
+    } else if (etag.n > 1 && etag.n + 2 < sizeof variant && etag.p[etag.n - 1] == '"') {
+        memcpy(variant, etag.p, etag.n - 1);
+        memcpy(variant + etag.n - 1, "-m\"", 3);
+        response_field(r, STR("ETag"), (struct str){ variant, etag.n + 2 });
+    }
+}
+
+static void write_reply_headers(struct exchange *x, const struct frame_reply *reply)
+{
+    struct response *r = &x->gateway->response;
+    for (size_t i = 0; i < reply->n_headers; i++) {
+        struct str name = reply->headers[i].name, value = reply->headers[i].value;
+        for (size_t k = 0; k < N_REPLY_HEADERS && response_value_valid(value); k++) {
+            if (!str_eq(name, reply_headers[k].name)) {
+                continue;
+            }
+            if (str_eq(name, STR("etag"))) {
+                write_etag(r, value, x->accept);
+            } else {
+                response_field(r, reply_headers[k].written, value);
+            }
+        }
+    }
+}
+
+// --- The last steps of every answer
+
+static void log_access(struct exchange *x, int status, int64_t duration_us)
+{
+    struct gateway *g = x->gateway;
+    enum method method = x->request.method;
+    struct access_entry entry = {
+        .trace = &x->trace,
+        .method = method < METHOD_COUNT ? method_name(method) : STR("_OTHER"),
+        .route = x->route ? x->route->pattern : "-",
+        .status = status,
+        .bytes = g->response.body.len,
+        .duration_us = duration_us,
+        .request_id = x->request_id,
+    };
+    access_log_write(&g->access_log, &entry);
+}
+
+// Ends the head and hands everything to the connection. x is gone afterwards.
+static void finish(struct exchange *x, int status, struct str content_type, int64_t now_us)
+{
+    struct gateway *g = x->gateway;
+    struct connection *c = x->connection;
+    const struct http_request *request = &x->request;
+    bool close =
+        !request->keep_alive || request->stage != HTTP_STAGE_COMPLETE || connection_must_close(c);
+    response_field(&g->response, STR("X-Request-Id"), str_of(x->request_id));
+    if (close) {
+        response_field(&g->response, STR("Connection"), STR("close"));
+    } else if (request->http_1_0) {
+        response_field(&g->response, STR("Connection"), STR("keep-alive"));
+    }
+    response_end(&g->response, status, content_type);
+    if (!buf_ok(&g->response.head) || !buf_ok(&g->response.body)) {
+        log_write(LEVEL_ERROR, &x->trace, "an answer of %s does not fit into memory or its limit",
+                  x->route ? x->route->pattern : "no route");
+        stats_refuse(&g->stats, STATS_REFUSED_BAD_REPLY);
+        answer_problem(x, PROBLEM_INTERNAL, "The answer is over a limit of the gateway.");
+        return;
+    }
+    stats_answer(&g->stats, x->route, request->method, status, now_us - x->started_us);
+    log_access(x, status, now_us - x->started_us);
+    connection_answer(c, close);
+    exchange_release(x);
+}
+
+// --- Problems
+
+static void write_problem_fields(struct exchange *x, const struct problem_details *d)
+{
+    struct response *r = &x->gateway->response;
+    if (d->status == 401 && x->token_error) {
+        response_field(r, STR("WWW-Authenticate"),
+                       STR("Bearer realm=\"sluice\", error=\"invalid_token\""));
+    } else if (d->status == 401) {
+        response_field(r, STR("WWW-Authenticate"), STR("Bearer realm=\"sluice\""));
+    } else if (d->status == 503 || d->status == 429) {
+        response_number(r, STR("Retry-After"), RETRY_AFTER_S);
+    }
+}
+
+static void write_allow(struct response *r, unsigned allowed)
+{
+    buf_append_z(&r->head, "Allow: OPTIONS");
+    for (enum method m = METHOD_GET; m < METHOD_ROUTED; m++) {
+        if (allowed & 1U << m) {
+            buf_append_z(&r->head, m == METHOD_GET ? ", GET, HEAD" : ", ");
+            buf_append_str(&r->head, m == METHOD_GET ? STR("") : method_name(m));
+        }
+    }
+    buf_append(&r->head, "\r\n", 2);
+}
+
+static void finish_problem(struct exchange *x, const struct problem_details *d,
+                           const struct frame_reply *reply)
+{
+    struct response *r = &x->gateway->response;
+    int64_t now_us = clock_mono_us();
+    write_timing(x, reply, now_us);
+    if (!reply || !reply_header(reply, STR("cache-control")).p) {
+        response_field(r, STR("Cache-Control"), STR("no-store"));
+    }
+    problem_write(d, x->request_id, &r->body);
+    finish(x, d->status, STR("application/problem+json"), now_us);
+}
+
+void answer_problem(struct exchange *x, enum problem problem, const char *detail)
+{
+    struct problem_details d = problem_of(problem, detail);
+    struct response *r = &x->gateway->response;
+    response_begin(r, d.status, clock_wall_ms());
+    write_problem_fields(x, &d);
+    if (problem == PROBLEM_METHOD_NOT_ALLOWED) {
+        write_allow(r, x->match.allowed);
+    } else if (problem == PROBLEM_UNSUPPORTED_MEDIA_TYPE &&
+               x->route->body == FRAME_BODY_MERGE_PATCH) {
+        response_field(r, STR("Accept-Patch"),
+                       STR("application/merge-patch+json, application/vnd.msgpack"));
+    }
+    if (problem == PROBLEM_UNSUPPORTED_MEDIA_TYPE &&
+        http_request_field(&x->request, STR("content-encoding")).n) {
+        response_field(r, STR("Accept-Encoding"), STR("identity"));
+    }
+    finish_problem(x, &d, NULL);
+}
+
+// Fills in what a worker leaves to the gateway: title and the status of the reply.
+static void complete_problem(const struct router *router, int status, struct problem_details *d)
+{
+    const struct problem_type *own = problem_find(d->slug);
+    const struct frame_problem *announced = own ? NULL : router_problem(router, d->slug);
+    d->status = status;
+    d->title = own ? own->title : announced ? announced->title : d->slug;
+}
+
+static void answer_worker_problem(struct exchange *x, const struct frame_reply *reply,
+                                  struct problem_details *d)
+{
+    struct response *r = &x->gateway->response;
+    complete_problem(&x->gateway->router, (int)reply->status, d);
+    response_begin(r, d->status, clock_wall_ms());
+    write_reply_headers(x, reply);
+    struct str needed = d->status == 401 ? STR("www-authenticate") : STR("retry-after");
+    if (!reply_header(reply, needed).p) {
+        write_problem_fields(x, d);
+    }
+    finish_problem(x, d, reply);
+}
+
+// --- Replies
+
+static int render_body(struct exchange *x, struct str body)
+{
+    struct buf *out = &x->gateway->response.body;
+    struct reader r = reader_of(body);
+    if (!body.p) {
+        return 0;
+    }
+    if (!media_is_msgpack(x->accept)) {
+        int rc = msgpack_to_json(&r, out);
+        return rc ? rc : reader_left(&r) ? -EBADMSG : 0;
+    }
+    if (reader_skip(&r) || reader_left(&r)) {
+        return -EBADMSG;
+    }
+    buf_append_str(out, body);
+    return buf_error(out);
+}
+
+static void answer_bad_reply(struct exchange *x, const struct frame_reply *reply, const char *what)
+{
+    log_write(LEVEL_ERROR, &x->trace, "a worker of %s answered %s %s with status %u and %s",
+              x->route->service->name, method_name(x->route->method).p, x->route->pattern,
+              reply->status, what);
+    stats_refuse(&x->gateway->stats, STATS_REFUSED_BAD_REPLY);
+    answer_problem(x, PROBLEM_INTERNAL, NULL);
+}
+
+void answer_reply(struct exchange *x, const struct frame_reply *reply)
+{
+    struct response *r = &x->gateway->response;
+    struct problem_details d;
+    if (reply->status >= 400) {
+        if (problem_read(reply->body, &d)) {
+            answer_bad_reply(x, reply, "no problem as body");
+        } else {
+            answer_worker_problem(x, reply, &d);
+        }
+        return;
+    }
+    response_begin(r, (int)reply->status, clock_wall_ms());
+    if (render_body(x, reply->body)) {
+        answer_bad_reply(x, reply, "a body that cannot be rendered");
+        return;
+    }
+    write_reply_headers(x, reply);
+    response_field(r, STR("Vary"), STR("Accept"));
+    if (x->authenticated && !reply_header(reply, STR("cache-control")).p) {
+        response_field(r, STR("Cache-Control"), STR("no-store"));
+    }
+    int64_t now_us = clock_mono_us();
+    write_timing(x, reply, now_us);
+    finish(x, (int)reply->status, reply->body.p ? media_name(x->accept) : STR(""), now_us);
+}
+
+// --- Documents of the gateway's own
+
+void answer_begin(struct exchange *x, int status)
+{
+    response_begin(&x->gateway->response, status, clock_wall_ms());
+}
+
+// Whether If-None-Match lists the tag (weak comparison, RFC 9110 section 13.1.2).
+static bool has_tag(struct str if_none_match, struct str etag)
+{
+    return str_eq(if_none_match, STR("*")) ||
+           (if_none_match.n && memmem(if_none_match.p, if_none_match.n, etag.p, etag.n));
+}
+
+void answer_document(struct exchange *x, int status, const char *media_type, struct str etag,
+                     const char *cache_control)
+{
+    struct response *r = &x->gateway->response;
+    int64_t now_us = clock_mono_us();
+    if (etag.n && has_tag(http_request_field(&x->request, STR("if-none-match")), etag)) {
+        status = 304;
+        response_begin(r, status, clock_wall_ms());
+    }
+    if (etag.n) {
+        response_field(r, STR("ETag"), etag);
+    }
+    response_field(r, STR("Cache-Control"), str_of(cache_control));
+    write_timing(x, NULL, now_us);
+    finish(x, status, str_of(media_type), now_us);
+}
+
+void answer_options(struct exchange *x, unsigned allowed)
+{
+    struct response *r = &x->gateway->response;
+    int64_t now_us = clock_mono_us();
+    response_begin(r, 204, clock_wall_ms());
+    write_allow(r, x->request.target.asterisk ? (1U << METHOD_ROUTED) - 1 : allowed);
+    write_timing(x, NULL, now_us);
+    finish(x, 204, STR(""), now_us);
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT
+#include "gateway/authenticator.h"
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "gateway/stats.h"
+#include "gateway/token_cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+struct authenticator {
+    struct authenticator_options options;
+    struct jwks keys;
+    struct token_cache cache;
+    struct revocations revocations;
+    struct stat seen; // the key file when it was read last
+    uv_timer_t timer;
+};
+
+struct revocations *authenticator_revocations(struct authenticator *a)
+{
+    return &a->revocations;
+}
+
+const struct jwks *authenticator_keys(const struct authenticator *a)
+{
+    return &a->keys;
+}
+
+// --- Keys
+
+static int read_keys(const char *path, struct jwks *ret_keys)
+{
+    struct buf content;
+    buf_init(&content, JWK_SET_MAX_BYTES);
+    int rc = file_read(path, JWK_SET_MAX_BYTES, &content);
+    rc = rc ? rc : jwks_parse(buf_str(&content), ret_keys);
+    buf_fini(&content);
+    return rc;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+static void on_look(uv_timer_t *timer)
+{
+    struct authenticator *a = timer->data;
+    struct stat now;
+    if (stat(a->options.jwks_file, &now) || same_file(&now, &a->seen)) {
+        return; // a file that is away for a moment is being replaced; the keys stay
+    }
+    a->seen = now;
+    struct jwks keys;
+    int rc = read_keys(a->options.jwks_file, &keys);
+    if (rc) {
+        log_warn("%s changed, but cannot be used: %s; keeping the keys from before",
+                 a->options.jwks_file, rc == -EBADMSG ? "no set of Ed25519 keys" : strerror(-rc));
+        return;
+    }
+    a->keys = keys;
+    token_cache_clear(&a->cache);
+    log_info("read %zu token keys from %s", keys.n, a->options.jwks_file);
+}
+
+// --- Tokens
+
+// "Bearer TOKEN", the scheme in any case (RFC 9110 section 11.1).
+static struct str bearer_token(struct str authorization)
+{
+    if (authorization.n < 8 || strncasecmp(authorization.p, "Bearer ", 7) != 0) {
+        return (struct str){ NULL, 0 };
+    }
+    struct str token = { authorization.p + 7, authorization.n - 7 };
+    while (token.n && token.p[0] == ' ') {
+        token = (struct str){ token.p + 1, token.n - 1 };
+    }
+    return token;
+}
+
+static bool is_revoked(struct authenticator *a, struct token_entry *e)
+{
+    if (e->revocations_seen == a->revocations.epoch) {
+        return false;
+    }
+    if (revocations_has(&a->revocations, str_of(e->claims.sub), str_of(e->claims.sid),
+                        e->claims.issued_ms)) {
+        return true;
+    }
+    e->revocations_seen = a->revocations.epoch;
+    return false;
+}
+
+static const char *verify(struct authenticator *a, struct str token,
+                          const uint8_t hash[TOKEN_HASH_BYTES], int64_t now_s,
+                          struct token_entry **ret_entry)
+{
+    struct jwt_rules rules = { &a->keys, a->options.issuer, a->options.audience, now_s };
+    struct jwt_claims claims;
+    int rc = jwt_verify(token, &rules, &claims);
+    if (rc) {
+        return rc == -EKEYEXPIRED ? "The access token has expired."
+                                  : "The access token is not valid.";
+    }
+    *ret_entry = token_cache_put(&a->cache, hash, &claims);
+    metric_add(&a->options.stats->tokens_verified, 1);
+    return NULL;
+}
+
+const char *authenticator_check(struct authenticator *a, struct str authorization,
+                                struct jwt_claims *ret_claims)
+{
+    uint8_t hash[TOKEN_HASH_BYTES];
+    struct str token = bearer_token(authorization);
+    if (token.n == 0 || token.n > TOKEN_MAX_BYTES) {
+        return "Authorization must be: Bearer, a blank, and an access token of at most 4096 bytes.";
+    }
+    int64_t now_s = clock_wall_ms() / 1000;
+    token_cache_hash(&a->cache, token, hash);
+    struct token_entry *e = token_cache_find(&a->cache, hash);
+    if (e) {
+        metric_add(&a->options.stats->tokens_cached, 1);
+    } else {
+        const char *wrong = verify(a, token, hash, now_s, &e);
+        if (wrong) {
+            return wrong;
+        }
+    }
+    if (e->claims.exp_s <= now_s) {
+        return "The access token has expired.";
+    }
+    if (is_revoked(a, e)) {
+        return "The access token was revoked.";
+    }
+    *ret_claims = e->claims;
+    return NULL;
+}
+
+// --- Opening and closing
+
+static void destroy(struct authenticator *a)
+{
+    token_cache_fini(&a->cache);
+    revocations_fini(&a->revocations);
+    free(a);
+}
+
+int authenticator_open(uv_loop_t *loop, const struct authenticator_options *options,
+                       struct authenticator **ret_authenticator)
+{
+    if (sodium_init() < 0) {
+        return -ENOSYS;
+    }
+    struct authenticator *a = calloc(1, sizeof *a);
+    if (!a) {
+        return -ENOMEM;
+    }
+    a->options = *options;
+    int rc = stat(options->jwks_file, &a->seen) ? -errno : 0;
+    rc = rc ? rc : read_keys(options->jwks_file, &a->keys);
+    rc = rc ? rc : token_cache_init(&a->cache, options->cache_entries);
+    rc = rc ? rc : revocations_init(&a->revocations);
+    if (rc) {
+        destroy(a);
+        return rc;
+    }
+    a->timer.data = a;
+    (void)uv_timer_init(loop, &a->timer);                                 // cannot fail
+    (void)uv_timer_start(&a->timer, on_look, KEYS_LOOK_MS, KEYS_LOOK_MS); // only without callback
+    *ret_authenticator = a;
+    return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    destroy(handle->data);
+}
+
+void authenticator_close(struct authenticator **authenticator)
+{
+    struct authenticator *a = *authenticator;
+    *authenticator = NULL;
+    if (a) {
+        uv_close((uv_handle_t *)&a->timer, on_closed);
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// Who asks: verifies the access token of a request against the keys of SLUICE_JWKS_FILE (read again
+// when the file changes), a cache of verified tokens and the revocations heard of.
+#ifndef GATEWAY_AUTHENTICATOR_H
+#define GATEWAY_AUTHENTICATOR_H
+
+#include "gateway/jwt.h"
+#include "gateway/revocations.h"
+
+#include <uv.h>
+
+#define KEYS_LOOK_MS 2000 // how often the key file is looked at
+
+struct authenticator;
+struct stats;
+
+struct authenticator_options {
+    const char *jwks_file; // borrowed, as the next two
+    const char *issuer;
+    const char *audience;
+    size_t cache_entries;
+    struct stats *stats;
+};
+
+// Returns 0, -EBADMSG when the file has no usable key, or another negative errno of reading it.
+__attribute__((warn_unused_result)) int
+authenticator_open(uv_loop_t *loop, const struct authenticator_options *options,
+                   struct authenticator **ret_authenticator);
+void authenticator_close(struct authenticator **a);
+
+// Checks the value of an Authorization field. Returns NULL with *ret_claims, or what is wrong, as a
+// sentence for the client.
+const char *authenticator_check(struct authenticator *a, struct str authorization,
+                                struct jwt_claims *ret_claims);
+
+struct revocations *authenticator_revocations(struct authenticator *a);
+
+// The keys in use.
+const struct jwks *authenticator_keys(const struct authenticator *a);
+
+#endif

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// One request and its answer: which route, who asks, what the body is, and what becomes of it.
+// Exchanges are reused, so that a steady stream of requests allocates nothing.
+#ifndef GATEWAY_EXCHANGE_H
+#define GATEWAY_EXCHANGE_H
+
+#include "common/trace.h"
+#include "common/uuid.h"
+#include "gateway/gateway.h"
+#include "gateway/http_request.h"
+#include "gateway/media.h"
+
+struct exchange {
+    struct gateway *gateway;
+    struct connection *connection;
+    struct exchange *next_spare;
+    struct job job;      // route and state at the balancer
+    struct route *route; // NULL: none was found
+    struct route_match match;
+    enum media accept; // representation of the answer
+    bool authenticated;
+    struct jwt_claims claims; // when authenticated
+    bool refused;             // answered with `problem` when the body is through
+    enum problem problem;
+    const char *detail;      // of it; NULL: the problem's own text
+    const char *token_error; // of WWW-Authenticate; NULL: no token was there
+    char detail_text[160];   // where detail is made of parts
+    int64_t started_us;      // when the request was complete
+    uint64_t due_ms;         // deadline, loop time
+    struct trace trace;      // the gateway's span
+    char request_id[UUID_TEXT + 1];
+    struct buf packed;           // the body as MessagePack, when it came as JSON
+    struct str body;             // the body for the worker; p == NULL: none
+    struct http_request request; // last, because it is large
+};
+
+// A fresh exchange for the next request on c; NULL without memory.
+struct exchange *exchange_take(struct gateway *g, struct connection *c);
+
+// The answer is out, or nobody wants it any more.
+void exchange_release(struct exchange *x);
+
+// The head is complete. True: the answer is clear, and the body must not be waited for.
+bool exchange_on_head(struct exchange *x);
+
+// The request is complete, or exchange_on_head() said so: answers, or sends it to a worker.
+void exchange_on_complete(struct exchange *x);
+
+// The request broke the rules of HTTP (request.stage FAILED).
+void exchange_on_failed(struct exchange *x);
+
+// The deadline is over.
+void exchange_on_deadline(struct exchange *x);
+
+// The client is gone: nobody is answered; a worker that has the request is told.
+void exchange_on_gone(struct exchange *x);
+
+// What the balancer calls; data is the gateway.
+int exchange_send(struct job *job, const struct worker *w, uint64_t id, void *data);
+void exchange_on_reply(struct job *job, const struct frame_reply *reply, void *data);
+void exchange_on_failure(struct job *job, enum problem problem, void *data);
+
+void exchange_free_spares(struct gateway *g);
+
+#endif

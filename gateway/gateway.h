@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// What the parts of the gateway share: its configuration and each part once. The parts that do no
+// I/O (router, balancer, response, stats) know nothing of this struct.
+//
+//     listener -> connection -> exchange -> balancer -> backend ==ZeroMQ==> worker
+//                     ^            |  ^                    |
+//                     +-- answer --+  +--------------------+
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include "common/process.h"
+#include "gateway/access_log.h"
+#include "gateway/address_table.h"
+#include "gateway/authenticator.h"
+#include "gateway/balancer.h"
+#include "gateway/response.h"
+#include "gateway/router.h"
+#include "gateway/stats.h"
+
+struct gateway_config {
+    struct process_config common;
+    char *listen, *bind, *queue, *jwks_file, *issuer, *audience, *expect;
+    int64_t access_log;
+    int64_t max_connections, max_connections_per_address, max_requests_per_connection;
+    int64_t body_bytes, deadline_ms, wait_queue, token_cache;
+    int64_t header_ms, body_ms, idle_ms, stall_ms, expect_wait_ms;
+};
+
+struct backend;
+struct connection;
+struct curve;
+struct exchange;
+struct openapi;
+struct opening;
+struct revocation_feed;
+
+struct gateway {
+    struct gateway_config config;
+    struct process *process;
+    uv_loop_t *loop;
+    struct router router;
+    struct balancer balancer;
+    struct stats stats;
+    struct response response; // for the answer at hand
+    struct access_log access_log;
+    struct authenticator *authenticator;
+    struct revocation_feed *revocation_feed;
+    struct backend *backend;
+    struct curve *curve; // NULL without TCP endpoints
+    struct openapi *openapi;
+    struct opening *opening; // NULL once the port is open
+
+    // Listening and connections.
+    uv_tcp_t listener;
+    bool listener_open;
+    bool accept_waits; // a client was not taken over for want of memory
+    struct address_table addresses;
+    struct connection *connections; // all, in a list
+    size_t n_connections;
+    size_t pending_out_bytes; // answers that clients have not read yet
+    bool draining;
+    uv_timer_t drain_timer;           // bounds the draining
+    char read_buffer[READ_BUFFER_BYTES];
+
+    // Exchanges for reuse.
+    struct exchange *spare_exchanges;
+    size_t n_spare_exchanges;
+};
+
+// The last connection of a draining gateway is closed.
+void gateway_drained(struct gateway *g);
+
+#endif

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+#include "gateway/jwt.h"
+
+#include "common/uuid.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <strings.h>
+#include <yyjson.h>
+
+#define SIGNATURE_TEXT BASE64URL_TEXT(crypto_sign_BYTES)
+#define MEMBERS_MAX 32 // of header and claims: ten are usual
+
+struct parts {
+    struct str header, claims, signature; // base64url
+    struct str signed_bytes;              // "header.claims"
+};
+
+static bool split(struct str token, struct parts *ret)
+{
+    const char *first = token.n <= TOKEN_MAX_BYTES ? memchr(token.p, '.', token.n) : NULL;
+    const char *end = token.p + token.n;
+    const char *second = first ? memchr(first + 1, '.', (size_t)(end - first - 1)) : NULL;
+    if (!second) {
+        return false;
+    }
+    *ret = (struct parts){ { token.p, (size_t)(first - token.p) },
+                           { first + 1, (size_t)(second - first - 1) },
+                           { second + 1, (size_t)(end - second - 1) },
+                           { token.p, (size_t)(second - token.p) } };
+    return ret->signature.n == SIGNATURE_TEXT; // a further dot would not decode
+}
+
+// Whether v is an object without duplicate members.
+static bool is_object(yyjson_val *v)
+{
+    yyjson_val *names[MEMBERS_MAX];
+    size_t n = 0;
+    if (!yyjson_is_obj(v) || yyjson_obj_size(v) > MEMBERS_MAX) {
+        return false;
+    }
+    yyjson_obj_iter iterator = yyjson_obj_iter_with(v);
+    for (yyjson_val *name; (name = yyjson_obj_iter_next(&iterator)); names[n++] = name) {
+        for (size_t i = 0; i < n; i++) {
+            if (yyjson_equals(names[i], name)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+// Decodes and parses one part; NULL when it is not an object. The caller frees the document.
+static yyjson_doc *parse(struct str text)
+{
+    char json[TOKEN_MAX_BYTES];
+    size_t n;
+    if (base64url_decode(text, json, sizeof json, &n)) {
+        return NULL;
+    }
+    yyjson_doc *doc = yyjson_read(json, n, YYJSON_READ_NOFLAG);
+    if (doc && !is_object(yyjson_doc_get_root(doc))) {
+        yyjson_doc_free(doc);
+        doc = NULL;
+    }
+    return doc;
+}
+
+static struct str text_of(yyjson_val *v)
+{
+    return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
+}
+
+static bool type_is_access_token(struct str typ)
+{
+    static const char prefix[] = "application/"; // may be left out: RFC 7515 section 4.1.9
+    if (typ.n > sizeof prefix - 1 && strncasecmp(typ.p, prefix, sizeof prefix - 1) == 0) {
+        typ = (struct str){ typ.p + sizeof prefix - 1, typ.n - (sizeof prefix - 1) };
+    }
+    return typ.n == 6 && strncasecmp(typ.p, "at+jwt", 6) == 0;
+}
+
+// The key that the header names; NULL when the header is not one of ours.
+static const struct jwks_key *choose_key(yyjson_val *header, const struct jwks *keys)
+{
+    static const char *const refused[] = { "crit", "jwk", "jku", "x5u", "x5c", "b64", "zip" };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        if (yyjson_obj_get(header, refused[i])) {
+            return NULL;
+        }
+    }
+    struct str alg = text_of(yyjson_obj_get(header, "alg")),
+               kid = text_of(yyjson_obj_get(header, "kid"));
+    if (!str_eq(alg, STR("EdDSA")) &&
+        !str_eq(alg, STR("Ed25519"))) { // RFC 8037 and RFC 9864 names of the same
+        return NULL;
+    }
+    return type_is_access_token(text_of(yyjson_obj_get(header, "typ"))) && kid.n
+               ? jwks_find(keys, kid)
+               : NULL;
+}
+
+static bool signature_valid(const struct parts *parts, const struct jwks_key *key)
+{
+    uint8_t signature[crypto_sign_BYTES];
+    size_t n;
+    return base64url_decode(parts->signature, signature, sizeof signature, &n) == 0 &&
+           n == sizeof signature &&
+           crypto_sign_verify_detached(signature, (const uint8_t *)parts->signed_bytes.p,
+                                       parts->signed_bytes.n, key->public_key) == 0;
+}
+
+static bool audience_has(yyjson_val *aud, const char *audience)
+{
+    if (yyjson_is_str(aud)) {
+        return yyjson_equals_str(aud, audience);
+    }
+    yyjson_arr_iter iterator = yyjson_arr_iter_with(aud); // of no array: has no values
+    for (yyjson_val *v; (v = yyjson_arr_iter_next(&iterator));) {
+        if (yyjson_equals_str(v, audience)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Copies a text claim: 1 to JWT_TEXT_MAX bytes without control characters.
+static bool copy_text(yyjson_val *v, char out[JWT_TEXT_MAX + 1])
+{
+    struct str s = text_of(v);
+    bool ok = s.n > 0 && s.n <= JWT_TEXT_MAX;
+    for (size_t i = 0; ok && i < s.n; i++) {
+        ok = (unsigned char)s.p[i] > 0x20 && s.p[i] != 0x7F;
+    }
+    if (ok) {
+        memcpy(out, s.p, s.n);
+        out[s.n] = '\0';
+    }
+    return ok;
+}
+
+// A NumericDate in whole seconds, positive and far from overflow when made milliseconds.
+static bool get_time(yyjson_val *v, int64_t *ret)
+{
+    bool ok = yyjson_is_uint(v) && yyjson_get_uint(v) < INT64_MAX / 1000;
+    *ret = ok ? (int64_t)yyjson_get_uint(v) : 0;
+    return ok;
+}
+
+// Milliseconds since the epoch inside a UUIDv7, if they lie in the second iat_s; else that second's
+// beginning.
+static int64_t issued_ms(struct str jti, int64_t iat_s)
+{
+    if (!uuid_valid(jti) || jti.p[14] != '7') {
+        return iat_s * 1000;
+    }
+    int64_t ms = 0;
+    for (size_t i = 0; i < 13; i++) {
+        char c = jti.p[i];
+        ms = c == '-' ? ms : ms * 16 + (c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return ms / 1000 == iat_s ? ms : iat_s * 1000;
+}
+
+static int check_claims(yyjson_val *claims, const struct jwt_rules *rules, struct jwt_claims *ret)
+{
+    int64_t iat, nbf;
+    yyjson_val *not_before = yyjson_obj_get(claims, "nbf");
+    struct str jti = text_of(yyjson_obj_get(claims, "jti"));
+    if (!yyjson_equals_str(yyjson_obj_get(claims, "iss"), rules->issuer) ||
+        !audience_has(yyjson_obj_get(claims, "aud"), rules->audience) ||
+        !copy_text(yyjson_obj_get(claims, "sub"), ret->sub) ||
+        !copy_text(yyjson_obj_get(claims, "role"), ret->role) ||
+        !copy_text(yyjson_obj_get(claims, "sid"), ret->sid) || jti.n == 0) {
+        return -EACCES;
+    }
+    if (!get_time(yyjson_obj_get(claims, "exp"), &ret->exp_s) ||
+        !get_time(yyjson_obj_get(claims, "iat"), &iat) || iat > rules->now_s + JWT_LEEWAY_S ||
+        (not_before && (!get_time(not_before, &nbf) || nbf > rules->now_s + JWT_LEEWAY_S))) {
+        return -EACCES;
+    }
+    ret->issued_ms = issued_ms(jti, iat);
+    return ret->exp_s > rules->now_s ? 0 : -EKEYEXPIRED;
+}
+
+int jwt_verify(struct str token, const struct jwt_rules *rules, struct jwt_claims *ret_claims)
+{
+    struct parts parts;
+    if (!split(token, &parts)) {
+        return -EACCES;
+    }
+    yyjson_doc *header = parse(parts.header);
+    const struct jwks_key *key =
+        header ? choose_key(yyjson_doc_get_root(header), rules->keys) : NULL;
+    yyjson_doc_free(header);
+    if (!key || !signature_valid(&parts, key)) {
+        return -EACCES;
+    }
+    yyjson_doc *claims = parse(parts.claims);
+    struct jwt_claims result;
+    int rc = claims ? check_claims(yyjson_doc_get_root(claims), rules, &result) : -EACCES;
+    yyjson_doc_free(claims);
+    if (rc == 0) {
+        *ret_claims = result;
+    }
+    return rc;
+}

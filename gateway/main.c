@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT
+// sluice-gateway: the HTTP edge. Parses, authenticates, limits, transcodes between JSON and
+// MessagePack, picks a worker and answers. It knows no service by name: routes come from the
+// workers that register.
+#include "common/admin.h"
+#include "common/curve.h"
+#include "common/log.h"
+#include "gateway/backend.h"
+#include "gateway/connection.h"
+#include "gateway/exchange.h"
+#include "gateway/listener.h"
+#include "gateway/openapi.h"
+#include "gateway/opening.h"
+#include "gateway/own_routes.h"
+#include "gateway/revocation_feed.h"
+#include "gateway/topology.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#define RESERVED_FDS 256 // for what is no client: libzmq stops working when there are none left
+
+#define OPTION(name_, kind_, field, fallback_, min_, max_, help_)                                  \
+    {                                                                                              \
+        .name = name_, .kind = kind_, .offset = offsetof(struct gateway_config, field),            \
+        .fallback = fallback_, .min = min_, .max = max_, .help = help_                             \
+    }
+
+static const struct config_option options[] = {
+    CONFIG_COMMON(struct gateway_config, "gateway-1", NULL),
+    OPTION("SLUICE_LISTEN", CONFIG_STRING, listen, "127.0.0.1:8080", 1, 200,
+           "HOST:PORT of the public listener; an inherited socket (LISTEN_FDS) goes before it"),
+    OPTION("SLUICE_GATEWAY_BIND", CONFIG_STRING, bind, NULL, 1, 300,
+           "where workers connect; default ipc://$SLUICE_HOME/run/gateway/<instance>.sock"),
+    OPTION("SLUICE_QUEUE", CONFIG_STRING, queue, NULL, 1, 300,
+           "the event queue; default ipc://$SLUICE_HOME/run/queue.sock"),
+    OPTION("SLUICE_JWKS_FILE", CONFIG_STRING, jwks_file, NULL, 1, 1024,
+           "public keys of access tokens; default $SLUICE_HOME/secrets/jwks.json"),
+    OPTION("SLUICE_TOKEN_ISSUER", CONFIG_STRING, issuer, "sluice", 1, 200,
+           "iss that access tokens must have"),
+    OPTION("SLUICE_TOKEN_AUDIENCE", CONFIG_STRING, audience, "sluice", 1, 200,
+           "aud that access tokens must have"),
+    OPTION("SLUICE_ACCESS_LOG", CONFIG_BOOLEAN, access_log, "true", 0, 0,
+           "one log line for each answer"),
+    OPTION("SLUICE_MAX_CONNECTIONS", CONFIG_INTEGER, max_connections, "10000", 1, 1000000,
+           "client connections at once; more are answered 503"),
+    OPTION("SLUICE_MAX_CONNECTIONS_PER_ADDRESS", CONFIG_INTEGER, max_connections_per_address,
+           "1024", 1, 1000000, "of one client address; raise it behind a load balancer"),
+    OPTION("SLUICE_MAX_REQUESTS_PER_CONNECTION", CONFIG_INTEGER, max_requests_per_connection, "0",
+           0, INT64_MAX, "then a connection is closed; 0: never"),
+    OPTION("SLUICE_MAX_BODY", CONFIG_BYTES, body_bytes, "1MiB", 1024, 1048576,
+           "of a request, unless its route says otherwise"),
+    OPTION("SLUICE_DEADLINE", CONFIG_DURATION, deadline_ms, "5s", 100, 60000,
+           "for an answer, unless its route is stricter"),
+    OPTION("SLUICE_WAIT_QUEUE", CONFIG_INTEGER, wait_queue, "1024", 1, 65536,
+           "requests of one service that wait for a worker; more are answered 503"),
+    OPTION("SLUICE_TOKEN_CACHE", CONFIG_INTEGER, token_cache, "16384", 4, 1048576,
+           "verified tokens remembered"),
+    OPTION("SLUICE_HEADER_TIMEOUT", CONFIG_DURATION, header_ms, "10s", 100, 600000,
+           "for the head of a request"),
+    OPTION("SLUICE_BODY_TIMEOUT", CONFIG_DURATION, body_ms, "30s", 100, 600000,
+           "for the body of a request"),
+    OPTION("SLUICE_IDLE_TIMEOUT", CONFIG_DURATION, idle_ms, "60s", 100, 3600000,
+           "between two requests"),
+    OPTION("SLUICE_WRITE_TIMEOUT", CONFIG_DURATION, stall_ms, "10s", 100, 600000,
+           "for a client that takes nothing of its answer"),
+    OPTION("SLUICE_EXPECT", CONFIG_STRING, expect, NULL, 0, 1024,
+           "services, comma-separated, that must have a worker before the port opens"),
+    OPTION("SLUICE_EXPECT_WAIT", CONFIG_DURATION, expect_wait_ms, "2s", 0, 600000,
+           "how long it waits for them; then it opens without them"),
+    CONFIG_END,
+};
+
+// --- Stopping
+
+void gateway_drained(struct gateway *g)
+{
+    process_stop(g->process);
+}
+
+// Clients that take their time do not keep the process.
+static void on_drain_over(uv_timer_t *timer)
+{
+    struct gateway *g = timer->data;
+    log_warn("closing %zu connections that are not done", g->n_connections);
+    process_stop(g->process);
+}
+
+static void on_drain(struct process *p, void *data)
+{
+    struct gateway *g = data;
+    g->draining = true;
+    process_ready(p, false, "draining");
+    opening_close(&g->opening);
+    listener_close(g);
+    if (g->n_connections == 0) {
+        gateway_drained(g);
+        return;
+    }
+    connection_drain_all(g);
+    (void)uv_timer_start(&g->drain_timer, on_drain_over, DRAIN_MAX_MS, 0); // without callback only
+}
+
+static void on_close(struct process *p, void *data)
+{
+    (void)p;
+    struct gateway *g = data;
+    g->draining = false; // the process stops already, whatever is closed from now on
+    uv_close((uv_handle_t *)&g->drain_timer, NULL);
+    opening_close(&g->opening);
+    listener_close(g);
+    connection_close_all(g);
+    backend_close(&g->backend);
+    revocation_feed_close(&g->revocation_feed);
+    authenticator_close(&g->authenticator);
+    access_log_close(&g->access_log);
+}
+
+// What is left when the loop is over.
+static void destroy(struct gateway *g)
+{
+    stats_fini(&g->stats, &g->router);
+    balancer_fini(&g->balancer);
+    router_fini(&g->router);
+    response_fini(&g->response);
+    openapi_destroy(&g->openapi);
+    exchange_free_spares(g);
+    curve_close(&g->curve);
+    free(g);
+}
+
+// --- Starting. Each step returns 0, or a negative errno after process_fail() said what is wrong.
+
+static int fail(struct gateway *g, int rc, const char *what, const char *which, const char *advice)
+{
+    process_fail(g->process, EXIT_CONFIG, "%s %s: %s%s", what, which,
+                 rc == -EBADMSG ? "not as it should be" : strerror(-rc), advice);
+    return rc;
+}
+
+static int take_memory(struct gateway *g)
+{
+    struct balancer_callbacks callbacks = { exchange_send, exchange_on_reply, exchange_on_failure,
+                                            g };
+    router_init(&g->router);
+    balancer_init(&g->balancer, (size_t)g->config.wait_queue, 2 * (uint32_t)g->config.deadline_ms,
+                  &callbacks);
+    stats_init(&g->stats, &g->router, &g->balancer);
+    access_log_open(&g->access_log, g->loop, g->config.access_log != 0);
+    (void)uv_timer_init(g->loop, &g->drain_timer); // cannot fail
+    g->drain_timer.data = g;
+    int rc = response_init(&g->response);
+    rc = rc ? rc : openapi_new(&g->openapi);
+    rc = rc ? rc : own_routes_add(&g->router);
+    return rc ? fail(g, rc, "cannot", "start", "") : 0;
+}
+
+// Connections must leave descriptors for the rest.
+static void fit_descriptors(struct gateway *g)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY) {
+        return;
+    }
+    int64_t left = (int64_t)limit.rlim_cur - RESERVED_FDS;
+    if (left < g->config.max_connections) {
+        g->config.max_connections = left > 1 ? left : 1;
+        log_warn(
+            "only %lld connections at once: the process may have no more than %llu descriptors",
+            (long long)g->config.max_connections, (unsigned long long)limit.rlim_cur);
+    }
+}
+
+static bool is_tcp(const char *endpoint)
+{
+    return endpoint && str_starts(str_of(endpoint), STR("tcp://"));
+}
+
+static int open_curve(struct gateway *g)
+{
+    if (!is_tcp(g->config.bind) && !is_tcp(g->config.queue)) {
+        return 0;
+    }
+    const char *dir = process_path(g->process, "secrets/curve", false);
+    int rc = dir ? curve_open(dir, "gateway", 1, &g->curve) : -ENOMEM;
+    return rc ? fail(g, rc, "CURVE keys in", dir ? dir : "secrets/curve",
+                     " (`sluice init` makes them)")
+              : 0;
+}
+
+static int open_authenticator(struct gateway *g)
+{
+    const char *path = g->config.jwks_file ? g->config.jwks_file
+                                           : process_path(g->process, "secrets/jwks.json", false);
+    if (!path) {
+        return fail(g, -ENOMEM, "SLUICE_JWKS_FILE", "", "");
+    }
+    struct authenticator_options auth = { path, g->config.issuer, g->config.audience,
+                                          (size_t)g->config.token_cache, &g->stats };
+    int rc = authenticator_open(g->loop, &auth, &g->authenticator);
+    return rc ? fail(g, rc, "SLUICE_JWKS_FILE", path, " (`sluice init` makes it)") : 0;
+}
+
+// The configured endpoint, or ipc:// below the home. Owned by the caller; NULL after failing.
+static char *endpoint_of(struct gateway *g, const char *configured, const char *relative)
+{
+    const char *path = configured ? "" : process_path(g->process, relative, true);
+    char *endpoint = NULL;
+    if (!path || asprintf(&endpoint, "%s%s", configured ? configured : "ipc://", path) < 0) {
+        (void)fail(g, path ? -ENOMEM : -errno, "endpoint", relative, "");
+        return NULL;
+    }
+    return endpoint;
+}
+
+static int open_backend(struct gateway *g)
+{
+    char relative[80];
+    (void)snprintf(relative, sizeof relative, "run/gateway/%s.sock", g->config.common.instance);
+    char *endpoint = endpoint_of(g, g->config.bind, relative);
+    if (!endpoint) {
+        return -ENOMEM;
+    }
+    int rc = backend_open(g, endpoint);
+    rc = rc ? fail(g, rc, "SLUICE_GATEWAY_BIND", endpoint, "") : 0;
+    free(endpoint);
+    return rc;
+}
+
+static int open_feed(struct gateway *g)
+{
+    char *endpoint = endpoint_of(g, g->config.queue, "run/queue.sock");
+    if (!endpoint) {
+        return -ENOMEM;
+    }
+    int rc = revocation_feed_open(g, endpoint);
+    rc = rc ? fail(g, rc, "SLUICE_QUEUE", endpoint, "") : 0;
+    free(endpoint);
+    return rc;
+}
+
+static void open_listener(struct gateway *g)
+{
+    bool inherited;
+    int rc = listener_open(g, &inherited);
+    if (rc) {
+        (void)fail(g, rc,
+                   inherited ? "the inherited socket instead of SLUICE_LISTEN" : "SLUICE_LISTEN",
+                   g->config.listen, "");
+        return;
+    }
+    log_info("listening on %s%s", inherited ? "an inherited socket instead of " : "",
+             g->config.listen);
+    process_ready(g->process, true, NULL);
+}
+
+static int open_all(struct gateway *g)
+{
+    struct admin *admin = process_admin(g->process);
+    int rc = take_memory(g);
+    fit_descriptors(g);
+    rc = rc ? rc : open_curve(g);
+    rc = rc ? rc : open_authenticator(g);
+    rc = rc ? rc : open_backend(g);
+    rc = rc ? rc : open_feed(g);
+    if (rc == 0 && admin && admin_page(admin, "/topology", topology_page, g)) {
+        rc = fail(g, -ENOSPC, "admin page", "/topology", "");
+    }
+    if (rc == 0 && opening_begin(g, open_listener)) {
+        rc = fail(g, -ENOMEM, "cannot", "start", "");
+    }
+    return rc;
+}
+
+static int run(int argc, char **argv)
+{
+    int status = EXIT_FAILED;
+    struct gateway *g = calloc(1, sizeof *g);
+    if (!g) {
+        return EXIT_FAILED;
+    }
+    struct process_callbacks callbacks = { .on_drain = on_drain, .on_close = on_close, .data = g };
+    if (process_open("sluice-gateway", "the HTTP edge of Sluice", options, &g->config, argc, argv,
+                     &callbacks, &g->process, &status)) {
+        free(g);
+        return status;
+    }
+    g->loop = process_loop(g->process);
+    (void)open_all(g); // a failure has ended the process
+    status = process_run(&g->process);
+    destroy(g);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    return run(argc, argv);
+}

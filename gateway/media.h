@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// Media types: what a body is (Content-Type), what an answer may be (Accept, RFC 9110 section
+// 12.5.1), and the entity tags that tell the two representations of one entity apart.
+#ifndef GATEWAY_MEDIA_H
+#define GATEWAY_MEDIA_H
+
+#include "proto/str.h"
+
+// What an answer can be rendered as, best first. MessagePack has a registered name and two older
+// ones; the client gets the name it asked for.
+enum media { MEDIA_JSON, MEDIA_VND_MSGPACK, MEDIA_MSGPACK, MEDIA_X_MSGPACK, MEDIA_COUNT };
+
+enum content { CONTENT_JSON, CONTENT_MERGE_PATCH, CONTENT_MSGPACK, CONTENT_OTHER };
+
+struct str media_name(enum media m);
+
+static inline bool media_is_msgpack(enum media m)
+{
+    return m != MEDIA_JSON;
+}
+
+// The representation that Accept likes best; accept.p == NULL is no Accept field. MEDIA_COUNT when
+// it allows none. Elements that are not media ranges are ignored.
+enum media media_accept(struct str accept);
+
+// What a Content-Type says. A charset other than UTF-8 makes it CONTENT_OTHER; other parameters do
+// not matter.
+enum content media_content(struct str content_type);
+
+// Makes the tags in If-Match or If-None-Match those of the entity itself, in place (the text only
+// gets shorter): the "-m" of MessagePack variants goes away. With only_msgpack, tags of other
+// variants become "", which matches nothing: an If-None-Match compares with the representation that
+// would be sent.
+void etag_strip(char *text, size_t *n, bool only_msgpack);
+
+#endif

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+#include "gateway/request_frame.h"
+
+void request_frame_prepare(struct exchange *x)
+{
+    struct http_request *r = &x->request;
+    for (size_t i = 0; i < r->n_fields; i++) {
+        struct http_field *f = &r->fields[i];
+        struct str name = { r->text + f->name, f->name_n };
+        bool none_match = str_eq(name, STR("if-none-match"));
+        // An If-None-Match compares with the representation that would be sent. For JSON that has
+        // the entity's own tag, so tags of MessagePack variants stay as they are and match nothing.
+        if (str_eq(name, STR("if-match")) || (none_match && media_is_msgpack(x->accept))) {
+            size_t n = f->value_n;
+            etag_strip(r->text + f->value, &n, none_match);
+            f->value_n = (uint16_t)n;
+        }
+    }
+}
+
+static size_t collect_headers(const struct exchange *x, const struct frame_route *route,
+                              struct frame_pair *pairs)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < route->n_headers; i++) {
+        struct str value = http_request_field(&x->request, route->headers[i]);
+        if (value.p) {
+            pairs[n++] = (struct frame_pair){ route->headers[i], value };
+        }
+    }
+    return n;
+}
+
+void request_frame_encode(const struct exchange *x, const struct table *table, uint64_t id,
+                          uint32_t deadline_ms, struct buf *frame)
+{
+    char traceparent[TRACEPARENT_TEXT + 1];
+    const struct target *target = &x->request.target;
+    struct frame_request f;
+    f.id = id;
+    f.attempt = x->job.attempt;
+    f.deadline_ms = deadline_ms;
+    f.traceparent = trace_format(&x->trace, traceparent);
+    f.principal = (struct frame_principal){ { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
+    if (x->authenticated) {
+        f.principal = (struct frame_principal){ str_of(x->claims.sub), str_of(x->claims.role),
+                                                str_of(x->claims.sid) };
+    }
+    f.route = (uint32_t)x->route->index[table->slot];
+    f.n_params = x->match.n_params;
+    memcpy(f.params, x->match.params, f.n_params * sizeof *f.params);
+    f.n_query = target->n_query;
+    memcpy(f.query, target->query, f.n_query * sizeof *f.query);
+    f.n_headers = collect_headers(x, router_frame_route(table, x->route), f.headers);
+    f.body = x->body;
+    frame_request_encode(frame, &f);
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#include "gateway/response.h"
+
+#include "gateway/limits.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#define RESERVED_BODY_BYTES 4096 // any problem of our own fits, also when there is no more memory
+
+int response_init(struct response *r)
+{
+    *r = (struct response){ .date_s = -1 };
+    buf_init(&r->head, RESPONSE_HEAD_BYTES);
+    buf_init(&r->body, RESPONSE_MAX_BODY);
+    return buf_reserve(&r->head, RESPONSE_HEAD_BYTES) && buf_reserve(&r->body, RESERVED_BODY_BYTES)
+               ? 0
+               : -ENOMEM;
+}
+
+void response_fini(struct response *r)
+{
+    buf_fini(&r->head);
+    buf_fini(&r->body);
+}
+
+// The phrases are for people only (RFC 9112 section 4); other statuses go without one.
+static struct str status_line(int status)
+{
+    switch (status) {
+    case 200:
+        return STR("HTTP/1.1 200 OK\r\n");
+    case 201:
+        return STR("HTTP/1.1 201 Created\r\n");
+    case 204:
+        return STR("HTTP/1.1 204 No Content\r\n");
+    case 304:
+        return STR("HTTP/1.1 304 Not Modified\r\n");
+    case 400:
+        return STR("HTTP/1.1 400 Bad Request\r\n");
+    case 401:
+        return STR("HTTP/1.1 401 Unauthorized\r\n");
+    case 403:
+        return STR("HTTP/1.1 403 Forbidden\r\n");
+    case 404:
+        return STR("HTTP/1.1 404 Not Found\r\n");
+    case 405:
+        return STR("HTTP/1.1 405 Method Not Allowed\r\n");
+    case 409:
+        return STR("HTTP/1.1 409 Conflict\r\n");
+    case 422:
+        return STR("HTTP/1.1 422 Unprocessable Content\r\n");
+    case 503:
+        return STR("HTTP/1.1 503 Service Unavailable\r\n");
+    default:
+        return (struct str){ NULL, 0 };
+    }
+}
+
+// IMF-fixdate, RFC 9110 section 5.6.7.
+static void refresh_common(struct response *r, int64_t second)
+{
+    struct tm tm;
+    char date[40];
+    time_t t = (time_t)second;
+    if (!gmtime_r(&t, &tm) || !strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm)) {
+        date[0] = '\0'; // years beyond any clock
+    }
+    int n = snprintf(r->common, sizeof r->common, "Date: %s\r\nX-Content-Type-Options: nosniff\r\n",
+                     date);
+    assert(n > 0 && (size_t)n < sizeof r->common);
+    r->common_n = (size_t)n;
+    r->date_s = second;
+}
+
+void response_begin(struct response *r, int status, int64_t wall_ms)
+{
+    buf_reset(&r->head);
+    buf_reset(&r->body);
+    if (wall_ms / 1000 != r->date_s) {
+        refresh_common(r, wall_ms / 1000);
+    }
+    struct str line = status_line(status);
+    if (line.p) {
+        buf_append_str(&r->head, line);
+    } else {
+        buf_printf(&r->head, "HTTP/1.1 %03d \r\n", status);
+    }
+    buf_append(&r->head, r->common, r->common_n);
+}
+
+void response_field(struct response *r, struct str name, struct str value)
+{
+    char *to = buf_reserve(&r->head, name.n + value.n + 4);
+    if (!to) {
+        return;
+    }
+    memcpy(to, name.p, name.n);
+    memcpy(to + name.n, ": ", 2);
+    memcpy(to + name.n + 2, value.p, value.n);
+    memcpy(to + name.n + 2 + value.n, "\r\n", 2);
+    r->head.len += name.n + value.n + 4;
+}
+
+void response_number(struct response *r, struct str name, uint64_t value)
+{
+    buf_append_str(&r->head, name);
+    buf_append(&r->head, ": ", 2);
+    buf_append_decimal(&r->head, value, 1);
+    buf_append(&r->head, "\r\n", 2);
+}
+
+void response_end(struct response *r, int status, struct str content_type)
+{
+    if (status == 204 || status == 304) {
+        r->body.len = 0;
+    } else {
+        if (content_type.n) {
+            response_field(r, STR("Content-Type"), content_type);
+        }
+        response_number(r, STR("Content-Length"), r->body.len);
+    }
+    buf_append(&r->head, "\r\n", 2);
+}
+
+bool response_value_valid(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7F) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// What the gateway counts. Labels are bounded: routes are at most ROUTES_MAX templates, statuses at
+// most STATUSES_MAX for each, reasons are the ones listed here. Counting is one atomic add; a label
+// text is made once, at the first answer of a route with a status.
+#ifndef GATEWAY_STATS_H
+#define GATEWAY_STATS_H
+
+#include "common/metrics.h"
+#include "gateway/balancer.h"
+
+// Why a request or a connection was refused by the gateway itself: X(symbol, label)
+#define STATS_REFUSALS(X)                                                                          \
+    X(CONNECTIONS, "connection-limit")                                                             \
+    X(ADDRESS, "address-limit")                                                                    \
+    X(MALFORMED, "malformed")                                                                      \
+    X(TOO_LARGE, "too-large")                                                                      \
+    X(TIMEOUT, "client-timeout")                                                                   \
+    X(SLOW_READER, "slow-reader")                                                                  \
+    X(TOKEN, "token")                                                                              \
+    X(BODY, "body")                                                                                \
+    X(OVERLOADED, "overloaded")                                                                    \
+    X(UNAVAILABLE, "unavailable")                                                                  \
+    X(DEADLINE, "deadline")                                                                        \
+    X(WORKER_LOST, "worker-lost")                                                                  \
+    X(BAD_REPLY, "bad-reply")
+
+enum stats_refusal {
+#define X(symbol, label) STATS_REFUSED_##symbol,
+    STATS_REFUSALS(X)
+#undef X
+        STATS_REFUSED_COUNT
+};
+
+struct stats {
+    struct balancer *balancer;
+    struct route_metrics *unmatched[METHOD_COUNT + 1]; // answers to requests without a route
+    struct metric refused[STATS_REFUSED_COUNT];
+    struct metric requests_active, connections, connections_total, cancels, tokens_cached,
+        tokens_verified;
+    struct metric revocations, queue_wait, worker_time;
+    struct metric balancer_counts[8];
+    struct metric waiting[SERVICES_MAX]; // registered as services appear
+    struct metric workers[SERVICES_MAX];
+    char service_labels[SERVICES_MAX][64];
+    size_t n_services;
+    const struct router *router;
+};
+
+void stats_init(struct stats *s, const struct router *router, struct balancer *balancer);
+void stats_fini(struct stats *s, struct router *router);
+
+// Registers the gauges of services that appeared since the last call.
+void stats_follow_services(struct stats *s);
+
+// One answer. route may be NULL.
+void stats_answer(struct stats *s, struct route *route, enum method method, int status,
+                  int64_t duration_us);
+
+static inline void stats_refuse(struct stats *s, enum stats_refusal reason)
+{
+    metric_add(&s->refused[reason], 1);
+}
+
+#endif
