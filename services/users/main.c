@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+// sluice-users: accounts, passwords, sessions and tokens. This file is what the service is made of:
+// its options, its routes and what it does at start; the worker kit (common/worker.h) does the
+// rest.
+#include "common/jwk.h"
+#include "common/keys.h"
+#include "common/worker.h"
+#include "services/users/accounts.h"
+#include "services/users/first_admin.h"
+#include "services/users/sessions.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sodium.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+
+// --- Options
+
+#define SECRET_MAX_BYTES JWK_MAX_BYTES // of one secret; the longest is a key
+
+struct users_config {
+    char *token_key;
+    char *issuer;
+    char *audience;
+    int64_t token_ttl_ms;
+    int64_t refresh_ttl_ms;
+    int64_t refresh_idle_ms;
+    char *admin_password;
+};
+
+// Tables, laid out as they read best.
+// clang-format off
+#define OPTION(name_, kind_, member_, ...) \
+    { .name = name_, .kind = kind_, .offset = offsetof(struct users_config, member_), __VA_ARGS__ }
+#define MINUTE_MS INT64_C(60000)
+#define DAY_MS (24 * 60 * MINUTE_MS)
+
+static const struct config_option options[] = {
+    OPTION("SLUICE_TOKEN_KEY", CONFIG_SECRET, token_key, .max = SECRET_MAX_BYTES,
+           .help = "private JWK that signs access tokens; else secrets/token.key"),
+    OPTION("SLUICE_TOKEN_ISSUER", CONFIG_STRING, issuer,
+           .fallback = "sluice", .min = 1, .max = TOKEN_MAX_NAME,
+           .help = "`iss` of access tokens; the gateway must expect the same"),
+    OPTION("SLUICE_TOKEN_AUDIENCE", CONFIG_STRING, audience,
+           .fallback = "sluice", .min = 1, .max = TOKEN_MAX_NAME,
+           .help = "`aud` of access tokens; the gateway must expect the same"),
+    OPTION("SLUICE_TOKEN_TTL", CONFIG_DURATION, token_ttl_ms,
+           .fallback = "15m", .min = 1000, .max = DAY_MS,
+           .help = "how long an access token is good"),
+    OPTION("SLUICE_REFRESH_TTL", CONFIG_DURATION, refresh_ttl_ms,
+           .fallback = "30d", .min = 1000, .max = 3650 * DAY_MS,
+           .help = "how long a session lasts, however often it is refreshed"),
+    OPTION("SLUICE_REFRESH_IDLE_TTL", CONFIG_DURATION, refresh_idle_ms,
+           .fallback = "14d", .min = 1000, .max = 3650 * DAY_MS,
+           .help = "how long a session lasts that is not refreshed"),
+    OPTION("SLUICE_ADMIN_PASSWORD", CONFIG_SECRET, admin_password,
+           .help = "first password of " FIRST_ADMIN_EMAIL "; else secrets/admin-password"),
+    CONFIG_END,
+};
+
+// --- Routes
+
+static const struct query_param list_query[] = {
+    { .name = "email", .kind = QUERY_STRING, .min = 1, .max = 1016, // 254 characters
+      .description = "Only the account with this email address, in any case" },
+    { .name = "limit", .kind = QUERY_INTEGER, .min = 1, .max = 100, .fallback = "20",
+      .description = "Items on a page" },
+    { .name = "cursor", .kind = QUERY_STRING, .min = 1, .max = 512,
+      .description = "next_cursor of the page before" },
+    { .name = NULL },
+};
+
+static const struct route routes[] = {
+    { .method = "POST", .pattern = "/v1/users", .operation = "createUser", .tag = "users",
+      .summary = "Make an account",
+      .auth = FRAME_AUTH_NONE, .body = FRAME_BODY_JSON,
+      .request = &user_create_message, .reply = &user_message, .success = 201,
+      .problems = PROBLEMS(PROBLEM_EMAIL_TAKEN),
+      .read = on_user_create_read, .compute = on_user_create_compute,
+      .write = on_user_create_write },
+
+    { .method = "GET", .pattern = "/v1/users", .operation = "listUsers", .tag = "users",
+      .summary = "List accounts by age (admins)",
+      .auth = FRAME_AUTH_REQUIRED, .query = list_query, .reply = &user_list_message, .success = 200,
+      .problems = PROBLEMS(PROBLEM_FORBIDDEN, PROBLEM_INVALID_CURSOR),
+      .read = on_user_list },
+
+    { .method = "GET", .pattern = "/v1/users/me", .operation = "getMe", .tag = "users",
+      .summary = "Read one's own account",
+      .auth = FRAME_AUTH_REQUIRED, .reply = &user_message, .success = 200,
+      .problems = PROBLEMS(PROBLEM_NOT_FOUND),
+      .read = on_user_me },
+
+    { .method = "GET", .pattern = "/v1/users/{id}", .operation = "getUser", .tag = "users",
+      .summary = "Read an account (its user, admins)",
+      .auth = FRAME_AUTH_REQUIRED, .reply = &user_message, .success = 200,
+      .problems = PROBLEMS(PROBLEM_NOT_FOUND),
+      .read = on_user_get },
+
+    { .method = "PATCH", .pattern = "/v1/users/{id}", .operation = "updateUser", .tag = "users",
+      .summary = "Change an account (its user, admins)",
+      .auth = FRAME_AUTH_REQUIRED, .body = FRAME_BODY_MERGE_PATCH, .if_match = true,
+      .request = &user_patch_message, .reply = &user_message, .success = 200,
+      .problems = PROBLEMS(PROBLEM_FORBIDDEN, PROBLEM_NOT_FOUND, PROBLEM_EMAIL_TAKEN,
+                           PROBLEM_LAST_ADMIN, PROBLEM_TOO_MANY_REQUESTS),
+      .read = on_user_patch_read, .compute = on_user_patch_compute, .write = on_user_patch_write },
+
+    { .method = "DELETE", .pattern = "/v1/users/{id}", .operation = "deleteUser", .tag = "users",
+      .summary = "Remove an account with its personal data (its user, admins)",
+      .auth = FRAME_AUTH_REQUIRED, .if_match = true, .success = 204,
+      .problems = PROBLEMS(PROBLEM_NOT_FOUND, PROBLEM_LAST_ADMIN),
+      .read = on_user_delete_read, .write = on_user_delete_write },
+
+    { .method = "POST", .pattern = "/v1/sessions", .operation = "createSession", .tag = "sessions",
+      .summary = "Log in",
+      .auth = FRAME_AUTH_NONE, .body = FRAME_BODY_JSON,
+      .request = &session_create_message, .reply = &session_message, .success = 201,
+      .problems = PROBLEMS(PROBLEM_INVALID_CREDENTIALS, PROBLEM_TOO_MANY_REQUESTS),
+      .read = on_session_create_read, .compute = on_session_create_compute,
+      .write = on_session_create_write },
+
+    { .method = "POST", .pattern = "/v1/sessions/refresh", .operation = "refreshSession",
+      .tag = "sessions", .summary = "Exchange a refresh token for a new pair of tokens",
+      .auth = FRAME_AUTH_NONE, .body = FRAME_BODY_JSON,
+      .request = &session_refresh_message, .reply = &session_message, .success = 201,
+      .problems = PROBLEMS(PROBLEM_INVALID_REFRESH_TOKEN),
+      .read = on_session_refresh_read, .write = on_session_refresh_write },
+
+    { .method = "DELETE", .pattern = "/v1/sessions/current", .operation = "deleteCurrentSession",
+      .tag = "sessions", .summary = "Log out",
+      .auth = FRAME_AUTH_REQUIRED, .success = 204,
+      .write = on_session_delete_write },
+};
+
+// clang-format on
+
+static const struct periodic periodics[] = {
+    { .name = "expire-sessions", .every_ms = MINUTE_MS, .run = on_sessions_expire },
+};
+
+// --- Starting
+
+// A secret from the environment, or else from its file. -ENOENT: neither is there.
+static int read_secret(const char *given, const char *home, const char *name, struct buf *secret,
+                       char error[CONFIG_ERROR_SIZE])
+{
+    buf_init(secret, SECRET_MAX_BYTES);
+    if (!given) {
+        return keys_read(home, name, SECRET_MAX_BYTES, secret, error);
+    }
+    buf_append_z(secret, given);
+    return buf_error(secret);
+}
+
+static void forget_secret(struct buf *secret)
+{
+    if (secret->data) {
+        sodium_memzero(secret->data, secret->cap);
+    }
+    buf_fini(secret);
+}
+
+static int open_sessions(const struct users_config *config, const char *home,
+                         char error[CONFIG_ERROR_SIZE])
+{
+    struct buf key;
+    struct sessions_options sessions = { .longest_ms = config->refresh_ttl_ms,
+                                         .idle_ms = config->refresh_idle_ms };
+    int r = read_secret(config->token_key, home, "token.key", &key, error);
+    if (r == 0) {
+        r = token_issuer_open(buf_str(&key), config->issuer, config->audience, config->token_ttl_ms,
+                              &sessions.issuer);
+        if (r < 0) {
+            (void)snprintf(error, CONFIG_ERROR_SIZE, "the token key is not a private Ed25519 JWK");
+        } else {
+            sessions_open(&sessions);
+        }
+    }
+    forget_secret(&key);
+    return r;
+}
+
+static bool has_store(const char *home)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof path, "%s/db/users.db", home);
+    return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;
+}
+
+static int open_first_admin(const struct users_config *config, const char *home,
+                            char error[CONFIG_ERROR_SIZE])
+{
+    struct buf password;
+    int r = read_secret(config->admin_password, home, "admin-password", &password, error);
+    // Without a store the account has to be made; else on_first_admin() knows whether it has.
+    if (r == 0 || (r == -ENOENT && has_store(home))) {
+        r = first_admin_open(buf_str(&password), error);
+    }
+    forget_secret(&password);
+    return r;
+}
+
+static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
+{
+    const struct users_config *config = data;
+    int r = password_open();
+    if (r < 0) {
+        (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot hash a password: %s", strerror(-r));
+        return r;
+    }
+    r = open_first_admin(config, home, error);
+    return r < 0 ? r : open_sessions(config, home, error);
+}
+
+static void on_close(void)
+{
+    sessions_close();
+    first_admin_close();
+}
+
+int main(int argc, char **argv)
+{
+    const struct service users = {
+        .name = "users",
+        .summary = "accounts, passwords, sessions and tokens",
+        .routes = routes,
+        .n_routes = sizeof routes / sizeof *routes,
+        .migrations = users_migrations,
+        .n_migrations = users_n_migrations,
+        .periodics = periodics,
+        .n_periodics = sizeof periodics / sizeof *periodics,
+        .options = options,
+        .config_bytes = sizeof(struct users_config),
+        .on_open = on_open,
+        .on_writer = on_first_admin,
+        .on_close = on_close,
+    };
+    return worker_main(&users, argc, argv);
+}
