@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MIT
+// See child.h. uv_spawn() cannot be used: LISTEN_PID must be the child's own pid, which is known only after the
+// fork.
+#include "deploy/child.h"
+
+#include "common/log.h"
+#include "deploy/services.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *const state_names[] = { "stopped", "starting", "ready", "backoff", "draining" };
+
+// Allowed moves: one bit for each state that may follow.
+static const unsigned moves[] = {
+    [CHILD_STOPPED] = 1u << CHILD_STARTING | 1u << CHILD_BACKOFF,
+    [CHILD_STARTING] = 1u << CHILD_READY | 1u << CHILD_BACKOFF | 1u << CHILD_DRAINING,
+    [CHILD_READY] = 1u << CHILD_STARTING | 1u << CHILD_BACKOFF | 1u << CHILD_DRAINING,
+    [CHILD_BACKOFF] = 1u << CHILD_STARTING | 1u << CHILD_STOPPED | 1u << CHILD_BACKOFF,
+    [CHILD_DRAINING] = 1u << CHILD_STARTING | 1u << CHILD_STOPPED | 1u << CHILD_BACKOFF,
+};
+
+static void start_process(struct child *c);
+
+const char *child_state_name(enum child_state state)
+{
+    return state_names[state];
+}
+
+static void move(struct child *c, enum child_state to)
+{
+    assert(moves[c->state] & 1u << to);
+    c->state = to;
+    c->callbacks->on_change(c, c->callbacks->data);
+}
+
+int64_t child_ready_for_ms(const struct child *c)
+{
+    return c->state == CHILD_READY ? (int64_t)(uv_now(c->timer.loop) - c->ready_ms) : -1;
+}
+
+bool child_is_crash_loop(const struct child *c)
+{
+    return backoff_is_crash_loop(&c->backoff, child_ready_for_ms(c));
+}
+
+int child_init(struct child *c, uv_loop_t *loop, int service, int number, const char *binary,
+               const struct child_callbacks *callbacks)
+{
+    *c = (struct child){ .binary = binary,
+                         .service = service,
+                         .number = number,
+                         .exit_status = -1,
+                         .callbacks = callbacks };
+    snprintf(c->name, sizeof c->name, "%s-%d", services[service].name, number);
+    c->timer.data = c;
+    return uv_timer_init(loop, &c->timer);
+}
+
+void child_fini(struct child *c)
+{
+    assert(c->state == CHILD_STOPPED && c->pid == 0);
+    uv_close((uv_handle_t *)&c->timer, NULL);
+}
+
+static void on_backoff_over(uv_timer_t *timer)
+{
+    struct child *c = timer->data;
+    assert(c->state == CHILD_BACKOFF && c->wanted);
+    c->restarts++;
+    start_process(c);
+}
+
+static void on_drain_over(uv_timer_t *timer)
+{
+    struct child *c = timer->data;
+    log_error("%s does not stop after %d ms; killing it", c->name, CHILD_KILL_MS);
+    (void)kill(c->pid, SIGKILL); // its end is seen by SIGCHLD
+}
+
+// A start failed or a process died: try again later.
+static void back_off(struct child *c, const char *why)
+{
+    bool was_loop = child_is_crash_loop(c);
+    int64_t delay_ms = backoff_failed(&c->backoff, child_ready_for_ms(c));
+    snprintf(c->note, sizeof c->note, "%s", why);
+    if (child_is_crash_loop(c) && !was_loop) {
+        log_error(
+            "%s does not stay up: %u failures, the last one: %s; trying again, now after %lld ms",
+            c->name, c->backoff.failures, why, (long long)delay_ms);
+    } else {
+        log_warn("%s %s; starting it again in %lld ms", c->name, why, (long long)delay_ms);
+    }
+    int r = uv_timer_start(&c->timer, on_backoff_over, (uint64_t)delay_ms, 0);
+    assert(r == 0); // fails only for a closing handle
+    (void)r;
+    move(c, CHILD_BACKOFF);
+}
+
+// Signal dispositions and the mask as a fresh process has them: the supervisor's survive exec otherwise.
+static void reset_signals(void)
+{
+    static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGPIPE };
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        (void)signal(signals[i], SIG_DFL); // these signals can be set
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL); // cannot fail
+}
+
+// The forked process. The supervisor has one thread, so everything is allowed before exec.
+__attribute__((noreturn)) static void exec_child(struct child *c, pid_t supervisor)
+{
+    // A group of its own: Ctrl-C on the terminal is the supervisor's to handle, it drains in good order.
+    (void)setpgid(0, 0);                    // may not fail for oneself
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); // SIGTERM is a valid signal
+    reset_signals();
+    if (getppid() != supervisor) {
+        _exit(EXIT_FAILURE); // it died before the line above
+    }
+    c->callbacks->on_exec(c, c->callbacks->data);
+    execl(c->binary, c->binary, (char *)NULL);
+    log_error("%s: %s", c->binary, strerror(errno));
+    _exit(127);
+}
+
+static void start_process(struct child *c)
+{
+    assert(c->pid == 0 && c->wanted);
+    pid_t supervisor = getpid();
+    // No signal may run libuv's handler in the child: it would write into the supervisor's own signal pipe.
+    sigset_t all, before;
+    sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before); // cannot fail
+    pid_t pid = fork();
+    if (pid == 0) {
+        exec_child(c, supervisor);
+    }
+    int error = errno;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL); // cannot fail
+    c->asked = false;
+    c->started_ms = uv_now(c->timer.loop);
+    if (pid < 0) {
+        char why[CHILD_NOTE];
+        snprintf(why, sizeof why, "could not be started: %s", strerror(error));
+        back_off(c, why);
+        return;
+    }
+    c->pid = pid;
+    c->note[0] = '\0';
+    move(c, CHILD_STARTING);
+}
+
+void child_start(struct child *c)
+{
+    if (c->state != CHILD_STOPPED) {
+        c->wanted = true;
+        return;
+    }
+    c->wanted = true;
+    c->restarts = 0;
+    c->backoff = (struct backoff){ 0 };
+    start_process(c);
+}
+
+void child_drain(struct child *c, bool wanted)
+{
+    c->wanted = wanted;
+    c->backoff = (struct backoff){ 0 }; // somebody took care of it
+    if (c->state == CHILD_BACKOFF) {
+        (void)uv_timer_stop(&c->timer); // cannot fail
+        if (wanted) {
+            start_process(c);
+        } else {
+            move(c, CHILD_STOPPED);
+        }
+    } else if (c->state == CHILD_STARTING || c->state == CHILD_READY) {
+        c->asked = true;
+        (void)kill(c->pid, SIGTERM); // if it has just died, SIGCHLD is on its way
+        int r = uv_timer_start(&c->timer, on_drain_over, CHILD_KILL_MS, 0);
+        assert(r == 0); // fails only for a closing handle
+        (void)r;
+        move(c, CHILD_DRAINING);
+    }
+}
+
+void child_kill(struct child *c)
+{
+    if (c->pid > 0) {
+        (void)kill(c->pid, SIGKILL); // if it has just died, SIGCHLD is on its way
+    }
+    child_drain(c, false);
+}
+
+void child_notified(struct child *c, char *text)
+{
+    for (char *line; (line = strsep(&text, "\n"));) {
+        if (strncmp(line, "STATUS=", 7) == 0) {
+            snprintf(c->note, sizeof c->note, "%s", strcmp(line + 7, "ready") == 0 ? "" : line + 7);
+        } else if (strcmp(line, "READY=1") == 0 && c->state == CHILD_STARTING) {
+            c->ready_ms = uv_now(c->timer.loop);
+            move(c, CHILD_READY);
+        } else if (strcmp(line, "READY=0") == 0 && c->state == CHILD_READY) {
+            move(c, CHILD_STARTING);
+        }
+    }
+}
+
+static void describe_exit(int status, char why[CHILD_NOTE])
+{
+    if (WIFSIGNALED(status)) {
+        snprintf(why, CHILD_NOTE, "was killed by signal %d (%s)", WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    } else {
+        snprintf(why, CHILD_NOTE, "exited with status %d", WEXITSTATUS(status));
+    }
+}
+
+void child_exited(struct child *c, int status)
+{
+    assert(c->pid > 0);
+    char why[CHILD_NOTE];
+    describe_exit(status, why);
+    c->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    c->pid = 0;
+    if (!c->asked) {
+        back_off(c, why);
+        return;
+    }
+    assert(c->state == CHILD_DRAINING);
+    (void)uv_timer_stop(&c->timer); // cannot fail
+    // A process that has not got around to handling signals ends by SIGTERM itself.
+    if (status != 0 && !(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM)) {
+        log_warn("%s %s while it was stopped", c->name, why);
+    }
+    if (c->wanted) {
+        c->restarts++;
+        start_process(c);
+    } else {
+        c->note[0] = '\0';
+        move(c, CHILD_STOPPED);
+    }
+}
