@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+# A worker in Python, written from proto/PROTOCOL.md section 2 and nothing else: a guest book with two
+# routes.
+#
+#     python_worker.py GATEWAY_ENDPOINT [INSTANCE]
+import json
+import signal
+import sys
+
+import msgpack
+import zmq
+
+# fmt: off
+(HELLO, WELCOME, REFUSED, READY, CREDIT, REQUEST, REPLY, CANCEL, RETURN, PING, PONG, ROLE, DRAINING,
+ GOODBYE) = range(1, 15)
+CAPACITY, HEARTBEAT_MS = 32, 250
+
+
+def route(method, pattern, auth, body, name, status):
+    operation = {"operationId": name, "summary": name, "tags": ["guests"],
+                 "responses": {str(status): {"description": "Done"}}}
+    return {"method": method, "pattern": pattern, "write": method != "GET", "keyed": False,
+            "auth": auth, "body": body, "deadline_ms": 0, "max_body_bytes": 0, "headers": [],
+            "operation": json.dumps(operation)}
+
+
+ROUTES = [route("GET", "/v1/guests/{number}", 0, 0, "getGuest", 200),
+          route("POST", "/v1/guests", 2, 1, "addGuest", 201)]
+PROBLEM = {"slug": "no-such-guest", "status": 404, "title": "No such guest",
+           "meaning": "Nobody signed there."}
+guests = []
+
+
+def handle(principal, index, params, body):
+    """(status, headers, body) of one request."""
+    if index == 0:
+        number = int(params[0]) if params[0].isdigit() else 0
+        if not 1 <= number <= len(guests):
+            return 404, [], {"slug": "no-such-guest", "detail": f"There are {len(guests)} guests."}
+        return 200, [["etag", f'"{number}"']], guests[number - 1]
+    guests.append({"name": body["name"], "by": principal[0], "role": principal[1]})
+    return 201, [["location", f"/v1/guests/{len(guests)}"]], {"number": len(guests)}
+
+
+def main(endpoint, instance="guests-1"):
+    dealer = zmq.Context.instance().socket(zmq.DEALER)
+    dealer.connect(endpoint)
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    hello = {"protocol": 1, "service": "guests", "version": "1", "instance": instance, "role": 0,
+             "capacity": CAPACITY, "heartbeat_ms": HEARTBEAT_MS, "schema": "guests-1",
+             "routes": ROUTES, "problems": [PROBLEM], "schemas": {}}
+
+    def send(*frame):
+        dealer.send(msgpack.packb(list(frame)))
+
+    send(HELLO, hello)
+    silent_ms = 0
+    while not stopped:
+        if not dealer.poll(100):
+            silent_ms += 100
+            if silent_ms >= 1000:  # not answered, or the gateway is gone
+                send(HELLO, hello)
+                silent_ms = 0
+            continue
+        silent_ms = 0
+        frames = msgpack.Unpacker()
+        frames.feed(dealer.recv())  # one or more frames
+        for kind, *fields in frames:
+            if kind == WELCOME:
+                send(READY, CAPACITY)
+            elif kind == REFUSED:
+                print(f"refused: {fields}", file=sys.stderr, flush=True)
+            elif kind == PING:
+                send(PONG, fields[0], 0, 0)
+            elif kind == REQUEST:
+                number, _, _, _, principal, index, params, _, _, body = fields[:10]
+                body = msgpack.unpackb(body) if body else None
+                status, headers, answer = handle(principal, index, params, body)
+                send(REPLY, number, status, headers, 0, 0, 0, msgpack.packb(answer))
+    send(DRAINING)
+    send(GOODBYE)
+    dealer.close(1000)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+# A publisher and a consumer of the event queue, written from proto/PROTOCOL.md section 3 and
+# nothing else.
+import os
+import time
+
+import msgpack
+import zmq
+
+(
+    PUBLISH,
+    PUBLISHED,
+    SUBSCRIBE,
+    EVENTS,
+    CAUGHT_UP,
+    GRANT,
+    UNSUBSCRIBE,
+    ENDED,
+    INFO,
+    INFO_REPLY,
+    REFUSED,
+    PING,
+    PONG,
+    LOST,
+) = range(32, 46)
+EVENT_FIELDS = ["id", "topic", "key", "subject", "source", "time_ms", "traceparent", "data"]
+
+
+class Refused(Exception):
+    """The queue said no: args are the reason and the detail."""
+
+
+def uuid7():
+    """A UUIDv7 as text (RFC 9562 section 5.7)."""
+    digits = (
+        f"{int(time.time() * 1000):012x}7{os.urandom(2).hex()[1:]}{0x80 | os.urandom(1)[0] & 0x3f:02x}"
+        + os.urandom(7).hex()
+    )
+    return "-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+
+
+def new_event(topic, data, key="", subject=""):
+    """An event as PUBLISH carries it."""
+    return msgpack.packb(
+        [
+            uuid7(),
+            topic,
+            key,
+            subject,
+            "/test",
+            int(time.time() * 1000),
+            f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01",
+            msgpack.packb(data),
+        ]
+    )
+
+
+class Queue:
+    def __init__(self, endpoint, timeout_s=10):
+        self.timeout_ms = int(timeout_s * 1000)
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self.socket.connect(endpoint)
+        self.number = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.socket.close()
+
+    def send(self, *frame):
+        self.socket.send(msgpack.packb(list(frame)))
+
+    def receive(self, timeout_ms=None):
+        """The next frame; TimeoutError when none comes."""
+        deadline = time.monotonic() + (timeout_ms or self.timeout_ms) / 1000
+        while (left_ms := int((deadline - time.monotonic()) * 1000)) > 0 and self.socket.poll(
+            left_ms
+        ):
+            frame = msgpack.unpackb(self.socket.recv())
+            if frame[0] == PING:
+                self.send(PONG, frame[1], 0)
+            elif frame[0] == REFUSED:
+                raise Refused(frame[3], frame[4])
+            elif frame[0] != PONG:
+                return frame
+        raise TimeoutError("the queue does not answer")
+
+    def publish(self, events, producer=None, first_seq=1):
+        """Publishes packed events as one batch; returns PUBLISHED's fields behind the request."""
+        self.number += 1
+        self.send(
+            PUBLISH,
+            self.number,
+            producer,
+            [[first_seq + i, event] for i, event in enumerate(events)],
+        )
+        while True:
+            frame = self.receive()
+            if frame[0] == PUBLISHED and frame[1] == self.number:
+                names = ["first_seq", "last_seq", "producer_seq", "stored", "duplicates", "durable"]
+                return dict(zip(names, frame[2:]))
+
+    def subscribe(self, credit=1000, **options):
+        self.number += 1
+        self.send(SUBSCRIBE, self.number, options, credit)
+        return self.number
+
+    def read(self, *filters, **options):
+        """All events that are stored now and match, as dicts with their seq; decodes their data."""
+        subscription = self.subscribe(filters=list(filters), **options)
+        found = []
+        while True:
+            frame = self.receive()
+            if frame[1] != subscription:
+                continue
+            if frame[0] == EVENTS:
+                found += [decode(*entry) for entry in frame[2]]
+                self.send(GRANT, subscription, len(frame[2]))
+            elif frame[0] == ENDED:
+                return found
+
+    def wait(self, condition, *filters, timeout_s=5):
+        """Reads until condition(events) is true, and returns the events."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = self.read(*filters)
+            if condition(found):
+                return found
+            assert (
+                time.monotonic() < deadline
+            ), f"not in the queue after {timeout_s} s: {filters}, of {len(found)}"
+            time.sleep(0.02)
+
+    def info(self):
+        self.number += 1
+        self.send(INFO, self.number, 0)
+        while True:
+            frame = self.receive()
+            if frame[0] == INFO_REPLY and frame[1] == self.number:
+                return frame[2]
+
+
+def decode(seq, stored_ms, event):
+    fields = dict(zip(EVENT_FIELDS, msgpack.unpackb(event)))
+    fields["data"] = msgpack.unpackb(fields["data"]) if fields["data"] is not None else None
+    return {"seq": seq, "stored_ms": stored_ms, **fields}

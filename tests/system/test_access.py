@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+# Who may do what: a rule for each route, tried by nobody, a stranger, the owner and the admin. The
+# routes come from /openapi.json, so a route that has no rule here fails.
+import pytest
+from api import new_key
+from people import PASSWORD, Person, add_product, fresh
+
+
+class World:
+    """What one request is about: its owner, an order of theirs, and a product."""
+
+    def __init__(self, port, owner, admin):
+        self.owner = owner
+        self.port = port
+        self.admin = admin
+        self.sku = add_product(admin, stock=50)["sku"]
+        self.order = owner.order({self.sku: 1}).json()["id"]
+
+    def step(self, *verbs):
+        """Moves the order on, as far as the request under test needs it."""
+        for verb in verbs:
+            who = self.owner if verb == "pay" else self.admin
+            assert who.post(f"/v1/orders/{self.order}/{verb}").status == 200
+        return f"/v1/orders/{self.order}"
+
+
+def new_user(client, w):
+    return client.post(
+        "/v1/users", {"email": f"{fresh('n')}@example.com", "password": PASSWORD, "name": "New"}
+    )
+
+
+def new_product(client, w):
+    return client.post(
+        "/v1/products",
+        {
+            "sku": fresh("sku"),
+            "name": "x",
+            "description": "",
+            "price": {"amount": 1, "currency": "EUR"},
+            "stock": 0,
+        },
+    )
+
+
+def new_session(client, w):
+    return client.post("/v1/sessions", {"email": w.owner.email, "password": PASSWORD})
+
+
+def refresh(client, w):
+    w.owner.log_in()
+    return client.post("/v1/sessions/refresh", {"refresh_token": w.owner.session["refresh_token"]})
+
+
+def log_out(client, w):
+    # The sessions of the tests go on: it is another one of the same account that ends.
+    other = Person(w.port, client.email, client.password) if client.token else client
+    return other.delete("/v1/sessions/current")
+
+
+# route: (request, statuses for nobody, a stranger, the owner, the admin)
+RULES = {
+    "POST /v1/users": (new_user, 201, 201, 201, 201),
+    "GET /v1/users": (lambda c, w: c.get("/v1/users"), 401, 403, 403, 200),
+    "GET /v1/users/me": (lambda c, w: c.get("/v1/users/me"), 401, 200, 200, 200),
+    "GET /v1/users/{id}": (lambda c, w: c.get(f"/v1/users/{w.owner.id}"), 401, 404, 200, 200),
+    "PATCH /v1/users/{id}": (
+        lambda c, w: c.patch(f"/v1/users/{w.owner.id}", {"name": fresh("N")}, if_match="*"),
+        401,
+        404,
+        200,
+        200,
+    ),
+    "DELETE /v1/users/{id}": (
+        lambda c, w: c.delete(f"/v1/users/{w.owner.id}", if_match="*"),
+        401,
+        404,
+        204,
+        204,
+    ),
+    "POST /v1/sessions": (new_session, 201, 201, 201, 201),
+    "POST /v1/sessions/refresh": (refresh, 201, 201, 201, 201),
+    "DELETE /v1/sessions/current": (log_out, 401, 204, 204, 204),
+    "POST /v1/products": (new_product, 401, 403, 403, 201),
+    "GET /v1/products": (lambda c, w: c.get("/v1/products"), 200, 200, 200, 200),
+    "GET /v1/products/{sku}": (lambda c, w: c.get(f"/v1/products/{w.sku}"), 200, 200, 200, 200),
+    "PATCH /v1/products/{sku}": (
+        lambda c, w: c.patch(f"/v1/products/{w.sku}", {"stock": 40}, if_match="*"),
+        401,
+        403,
+        403,
+        200,
+    ),
+    "POST /v1/orders": (lambda c, w: c.order({w.sku: 1}), 401, 201, 201, 201),
+    "GET /v1/orders": (lambda c, w: c.get("/v1/orders"), 401, 200, 200, 200),
+    "GET /v1/orders/{id}": (lambda c, w: c.get(w.step()), 401, 404, 200, 200),
+    "GET /v1/orders/{id}/history": (lambda c, w: c.get(w.step() + "/history"), 401, 404, 200, 200),
+    "POST /v1/orders/{id}/pay": (lambda c, w: c.post(w.step() + "/pay"), 401, 404, 200, 403),
+    "POST /v1/orders/{id}/ship": (lambda c, w: c.post(w.step("pay") + "/ship"), 401, 404, 403, 200),
+    "POST /v1/orders/{id}/deliver": (
+        lambda c, w: c.post(w.step("pay", "ship") + "/deliver"),
+        401,
+        404,
+        403,
+        200,
+    ),
+    "POST /v1/orders/{id}/cancel": (lambda c, w: c.post(w.step() + "/cancel"), 401, 404, 200, 200),
+    "GET /v1/search": (lambda c, w: c.get("/v1/search?q=x"), 200, 200, 200, 200),
+    "GET /v1/search/suggest": (lambda c, w: c.get("/v1/search/suggest?q=x"), 200, 200, 200, 200),
+    "GET /livez": (lambda c, w: c.get("/livez"), 200, 200, 200, 200),
+    "GET /readyz": (lambda c, w: c.get("/readyz"), 200, 200, 200, 200),
+    "GET /openapi.json": (lambda c, w: c.get("/openapi.json"), 200, 200, 200, 200),
+    "GET /.well-known/jwks.json": (
+        lambda c, w: c.get("/.well-known/jwks.json"),
+        200,
+        200,
+        200,
+        200,
+    ),
+    "GET /": (lambda c, w: c.get("/"), 200, 200, 200, 200),
+    "GET /problems": (lambda c, w: c.get("/problems"), 200, 200, 200, 200),
+    "GET /problems/{slug}": (lambda c, w: c.get("/problems/not-found"), 200, 200, 200, 200),
+}
+WHO = ["nobody", "stranger", "owner", "admin"]
+
+
+def routes_of(openapi):
+    return {
+        f"{method.upper()} {path}"
+        for path, item in openapi["paths"].items()
+        for method in item
+        if method in ("get", "post", "put", "patch", "delete")
+    }
+
+
+def test_every_route_has_a_rule(api):
+    published = routes_of(api.get("/openapi.json").json())
+    assert published - set(RULES) == set(), "routes without a rule: add one above"
+    # What the gateway answers itself need not be in the document; all that services serve must be.
+    assert {route for route in RULES if " /v1/" in route} <= published
+
+
+def test_document_says_which_routes_need_a_token(api):
+    """`security` in /openapi.json agrees with what nobody gets."""
+    openapi = api.get("/openapi.json").json()
+    for path, item in openapi["paths"].items():
+        for method, operation in item.items():
+            rule = RULES.get(f"{method.upper()} {path}")
+            if not rule:
+                continue
+            needs = operation.get("security", openapi.get("security", []))
+            required = bool(needs) and {} not in needs
+            assert required == (rule[1] == 401), f"{method} {path}: {needs}"
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("route", RULES)
+def test_cell(suite, admin, bob, new_person, route, who):
+    request, expected = RULES[route][0], RULES[route][1 + WHO.index(who)]
+    owner = new_person()
+    world = World(suite.port, owner, admin)
+    client = {"nobody": owner.as_user(None), "stranger": bob, "owner": owner, "admin": admin}[who]
+    answer = request(client, world)
+    assert answer.status == expected, answer
+    if expected == 401:
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert answer.slug == "unauthenticated"
+    if expected == 403:
+        assert answer.slug == "forbidden"
+    if expected == 404:
+        assert answer.slug == "not-found"
+
+
+# Ids of other people in every place that takes one; the answer must be the one for an id that does
+# not exist.
+OTHERS = [
+    ("GET", "/v1/users/{}", None, "user"),
+    ("PATCH", "/v1/users/{}", {"name": "x"}, "user"),
+    ("DELETE", "/v1/users/{}", None, "user"),
+    ("GET", "/v1/orders/{}", None, "order"),
+    ("GET", "/v1/orders/{}/history", None, "order"),
+    ("POST", "/v1/orders/{}/pay", None, "order"),
+    ("POST", "/v1/orders/{}/cancel", None, "order"),
+    ("POST", "/v1/orders/{}/ship", None, "order"),
+    ("POST", "/v1/orders/{}/deliver", None, "order"),
+]
+
+
+@pytest.mark.parametrize("method,path,body,kind", OTHERS)
+def test_other_peoples_things_look_like_nothing(ada, bob, new_product, method, path, body, kind):
+    theirs = bob.id if kind == "user" else bob.order({new_product()["sku"]: 1}).json()["id"]
+    missing = "01890000-0000-7000-8000-000000000000"
+    for if_match in ("*", '"1"', None):
+        answers = [
+            ada.request(method, path.format(i), body, if_match=if_match, idempotency_key=new_key())
+            for i in (theirs, missing)
+        ]
+        assert [answer.status for answer in answers] == [404, 404]
+        assert {**answers[0].json(), "instance": 0} == {**answers[1].json(), "instance": 0}
+        assert sorted(answers[0].headers.keys()) == sorted(answers[1].headers.keys())
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "X-User-Id",
+        "X-Forwarded-User",
+        "X-Role",
+        "X-Http-Method-Override",
+        "X-Original-Url",
+        "X-Forwarded-For",
+        "X-Sluice-Principal",
+    ],
+)
+def test_headers_do_not_make_anybody_somebody(api, bob, field):
+    value = {"X-Http-Method-Override": "DELETE", "X-Original-Url": "/v1/users"}.get(field, bob.id)
+    assert api.get("/v1/users/me", headers={field: value}).status == 401
+    assert bob.get("/v1/users", headers={field: "admin"}).status == 403

@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: MIT
+# The worker protocol from the other side: a whole worker in Python, and single frames that a
+# gateway must refuse.
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+
+import msgpack
+import pytest
+import zmq
+from api import Client
+from python_worker import (
+    CANCEL,
+    CREDIT,
+    DRAINING,
+    GOODBYE,
+    HELLO,
+    PING,
+    PONG,
+    READY,
+    REFUSED,
+    REPLY,
+    REQUEST,
+    RETURN,
+    ROUTES,
+    WELCOME,
+)
+from people import register
+from suite import ROOT, Suite, wait_for
+from wire import Wire
+
+
+@pytest.fixture(scope="module")
+def lab():
+    """A suite of this file's own: what odd workers leave behind is nobody else's to meet."""
+    with Suite() as own:
+        yield own.up()
+
+
+@pytest.fixture
+def client(lab):
+    return Client(lab.port)
+
+
+@pytest.fixture(scope="module")
+def ada(lab):
+    return register(lab.port, "Ada")
+
+
+@pytest.fixture(scope="module")
+def guests(lab):
+    """The Python worker, registered."""
+    worker = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/system/python_worker.py"), lab.gateway_endpoints[0]]
+    )
+    client = Client(lab.port)
+    wait_for(lambda: client.get("/v1/guests/1").slug == "no-such-guest", 5, "the worker serves")
+    yield worker
+    worker.terminate()
+    assert worker.wait(timeout=5) == 0
+
+
+class TestPythonWorker:
+    def test_serves_routes_like_any_other(self, guests, ada, client):
+        answer = ada.post("/v1/guests", {"name": "Grace"})
+        assert answer.status == 201
+        path = answer.headers["Location"]
+        assert client.get(path).json() == {"name": "Grace", "by": ada.id, "role": "user"}
+        assert client.get(path).etag == f'"{answer.json()["number"]}"'
+        assert (
+            msgpack.unpackb(client.get(path, accept="application/msgpack").body)["name"] == "Grace"
+        )
+
+    def test_rules_of_the_gateway_hold_for_it(self, guests, ada, client):
+        assert client.post("/v1/guests", {"name": "x"}).status == 401
+        assert ada.post("/v1/guests", b"{").slug == "malformed-body"
+        assert ada.request("DELETE", "/v1/guests").headers["Allow"]
+        assert ada.request("DELETE", "/v1/guests").status == 405
+
+    def test_its_problems_and_operations_are_published(self, guests, client):
+        assert client.get("/problems/no-such-guest").json()["title"] == "No such guest"
+        problem = client.get("/v1/guests/99").json()
+        assert (problem["title"], problem["status"]) == ("No such guest", 404)
+        assert "/v1/guests/{number}" in client.get("/openapi.json").json()["paths"]
+
+
+class Peer:
+    """A DEALER that says what it is told to, to one gateway."""
+
+    numbers = iter(range(1, 10**6))
+
+    def __init__(self, endpoint, identity=None):
+        self.socket = zmq.Context.instance().socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        if identity:
+            self.socket.setsockopt(zmq.IDENTITY, identity)
+        self.socket.connect(endpoint)
+        self.frames = []  # received and not looked at yet: a message may hold several
+
+    def send(self, *frame):
+        self.socket.send(msgpack.packb(list(frame)))
+
+    def receive(self, timeout_ms=3000):
+        """The next frame that is no PING; None when none comes."""
+        deadline = time.monotonic() + timeout_ms / 1000
+        while self.frames or self._more(deadline):
+            frame = self.frames.pop(0)
+            if frame[0] != PING:
+                return frame
+            self.send(PONG, frame[1], 0, 0)
+        return None
+
+    def _more(self, deadline):
+        left_ms = int((deadline - time.monotonic()) * 1000)
+        if left_ms <= 0 or not self.socket.poll(left_ms):
+            return False
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(self.socket.recv())
+        self.frames = list(unpacker)
+        return True
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.fixture
+def peer(lab):
+    made = Peer(lab.gateway_endpoints[0])
+    yield made
+    with contextlib.suppress(zmq.ZMQError):
+        made.send(GOODBYE)
+        made.socket.close(500)
+
+
+def hello(**changes):
+    return {
+        "protocol": 1,
+        "service": "odd",
+        "version": "1",
+        "instance": f"odd-{next(Peer.numbers)}",
+        "role": 0,
+        "capacity": 4,
+        "heartbeat_ms": 1000,
+        "schema": "odd",
+        "routes": [{**ROUTES[0], "pattern": "/v1/odd/{id}"}],
+        "problems": [],
+        "schemas": {},
+        **changes,
+    }
+
+
+class TestRefusals:
+    def test_well_formed_hello_is_welcome(self, peer):
+        peer.send(HELLO, hello())
+        frame = peer.receive()
+        assert frame[0] == WELCOME and frame[1] == "gateway-1" and 50 <= frame[2] <= 60000
+
+    def test_several_frames_in_one_message(self, peer, lab):
+        peer.socket.send(
+            b"".join(msgpack.packb(frame) for frame in ([HELLO, hello()], [READY, 4], [CREDIT, 2]))
+        )
+        assert peer.receive()[0] == WELCOME
+        wait_for(
+            lambda: '"odd"' in lab.admin_page("gateway-1", "/topology")[1], 2, "the worker is known"
+        )
+        peer.socket.send(msgpack.packb([PONG, 1, 0, 0]) + b"\xc1")
+        assert peer.receive()[:2] == [REFUSED, "malformed"]
+
+    WRONG = {
+        "protocol": ({"protocol": 2}, "protocol-version"),
+        "service name": ({"service": "No Such"}, "malformed"),
+        "instance too long": ({"instance": "x" * 65}, "malformed"),
+        "no capacity": ({"capacity": 0}, "malformed"),
+        "heartbeat too short": ({"heartbeat_ms": 1}, "malformed"),
+        "routes are text": ({"routes": "x"}, "malformed"),
+        "method unknown": ({"routes": [{**ROUTES[0], "method": "BREW"}]}, "malformed"),
+        "pattern without slash": ({"routes": [{**ROUTES[0], "pattern": "v1"}]}, "malformed"),
+        "operation is no JSON": (
+            {"routes": [{**ROUTES[0], "pattern": "/v1/odd", "operation": "{"}]},
+            "malformed",
+        ),
+        "taken route": (
+            {"routes": [{**ROUTES[0], "pattern": "/v1/users/{name}"}]},
+            "route-conflict",
+        ),
+        "too many routes": (
+            {"routes": [{**ROUTES[0], "pattern": f"/v1/x{i}"} for i in range(129)]},
+            "malformed",
+        ),
+    }
+
+    @pytest.mark.parametrize("changes,reason", WRONG.values(), ids=WRONG.keys())
+    def test_hello_that_is_wrong(self, peer, client, changes, reason):
+        peer.send(HELLO, {**hello(service="wrong", schema="wrong"), **changes})
+        frame = peer.receive()
+        assert frame[0] == REFUSED and frame[1] == reason and frame[2]
+        assert client.get("/v1/users/me").status == 401  # and the gateway goes on
+
+    @pytest.mark.parametrize(
+        "frame", [(READY, 4), (REPLY, 1, 200, [], 0, 0, 0, None), (PONG, 1, 0, 0), (DRAINING,)]
+    )
+    def test_unknown_peer_must_say_hello(self, peer, frame):
+        peer.send(*frame)
+        assert peer.receive()[:2] == [REFUSED, "unknown-peer"]
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"\xc1",
+            b"\x90",
+            msgpack.packb([99]),
+            msgpack.packb({"a": 1}),
+            b"\xdd\xff\xff\xff\xff",
+            msgpack.packb([HELLO]),
+            msgpack.packb([HELLO, 1]),
+            msgpack.packb(["HELLO", {}]),
+        ],
+    )
+    def test_malformed_frames(self, peer, client, data):
+        peer.socket.send(data)
+        frame = peer.receive()
+        assert frame[0] == REFUSED and frame[1] in ("malformed", "unknown-peer")
+        assert client.get("/v1/users/me").status == 401
+
+    def test_own_routing_id(self, lab):
+        peer = Peer(lab.gateway_endpoints[0], identity=b"gateway")
+        peer.send(HELLO, hello())
+        assert peer.receive()[:2] == [REFUSED, "routing-id"]
+        peer.close()
+
+    def test_frame_over_the_limit_cuts_the_connection_only(self, peer, client):
+        peer.socket.send(b"x" * (4 * 1024 * 1024 + 1))
+        assert client.get("/v1/users/me").status == 401
+        peer.send(HELLO, hello())  # on the connection that ZeroMQ makes anew
+        assert peer.receive(5000)
+
+
+class Served:
+    """A registered odd worker and a client's request to it."""
+
+    def __init__(self, lab, peer):
+        self.hello = hello()
+        peer.send(HELLO, self.hello)
+        assert peer.receive()[0] == WELCOME
+        peer.send(READY, 4)
+        self.path = "/v1/odd/7"
+        self.port = lab.port
+
+    def request(self):
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(Client(self.port).get(self.path)))
+        thread.start()
+
+        def result():
+            thread.join(15)
+            return answers[0]
+
+        return result
+
+
+class TestAnswers:
+    def reply(self, peer, lab, status=200, headers=(), body=None, raw=None):
+        served = Served(lab, peer)
+        result = served.request()
+        frame = peer.receive()
+        assert frame[0] == REQUEST and frame[7] == ["7"]
+        if raw is not None:
+            peer.socket.send(raw)
+        else:
+            peer.send(REPLY, frame[1], status, list(headers), 1, 2, 3, body)
+        return result()
+
+    def test_value_is_rendered(self, peer, lab):
+        body = {"text": 'ä"\\\n\u2028', "big": 2**53 + 1, "half": 0.5, "list": [None, True, -1]}
+        answer = self.reply(peer, lab, body=msgpack.packb(body))
+        assert answer.status == 200 and answer.json() == body
+
+    def test_headers_outside_the_list_are_dropped(self, peer, lab):
+        headers = [
+            ["set-cookie", "a=b"],
+            ["x-evil", "1"],
+            ["etag", '"x"\r\nSet-Cookie: a=b'],
+            ["location", "/v1/x"],
+        ]
+        answer = self.reply(peer, lab, headers=headers, body=msgpack.packb({}))
+        assert answer.status == 200 and answer.headers["Location"] == "/v1/x"
+        assert not {"Set-Cookie", "X-Evil", "ETag"} & set(answer.headers.keys())
+
+    @pytest.mark.parametrize(
+        "status,body",
+        [
+            (200, b"\xc1"),
+            (200, msgpack.packb({1: 2})),
+            (200, b"\x81\xa1a"),
+            (404, msgpack.packb("x")),
+            (404, None),
+            (200, msgpack.packb(b"\xff\xfe")),
+        ],
+    )
+    def test_body_that_cannot_be_rendered(self, peer, lab, status, body):
+        answer = self.reply(peer, lab, status=status, body=body)
+        assert (answer.status, answer.slug) == (500, "internal")
+
+    def test_unannounced_problem_keeps_its_status(self, peer, lab):
+        answer = self.reply(
+            peer, lab, status=409, body=msgpack.packb({"slug": "odd-thing", "detail": "x"})
+        )
+        assert (
+            answer.status == 409
+            and answer.json()["detail"] == "x"
+            and answer.json()["status"] == 409
+        )
+
+    def test_worker_that_leaves_with_a_request(self, peer, lab):
+        """Nobody else serves the route: the request waits for one, and then learns the truth."""
+        served = Served(lab, peer)
+        result = served.request()
+        assert peer.receive()[0] == REQUEST
+        peer.close()
+        answer = result()
+        assert answer.status in (502, 503, 504), answer
+
+    def test_text_that_is_not_utf8_does_not_break_the_json(self, peer, lab):
+        answer = self.reply(peer, lab, body=b"\x81\xa1a\xa2\xff\xfe")
+        assert answer.status == 500 or answer.json() == {"a": "\ufffd\ufffd"}
+
+    def test_worker_that_never_answers(self, peer, lab):
+        served = Served(lab, peer)
+        begin = time.monotonic()
+        result = served.request()
+        frame = peer.receive()
+        assert frame[0] == REQUEST and 4000 < frame[3] <= 5000
+        while time.monotonic() < begin + 5.5:
+            peer.receive(200)  # answers PINGs: busy, not dead
+        assert (result().status, result().slug) == (504, "deadline-exceeded")
+        peer.send(REPLY, frame[1], 200, [], 0, 0, 0, msgpack.packb({}))  # late: counted and dropped
+        result = served.request()
+        again = peer.receive()
+        peer.send(REPLY, again[1], 200, [], 0, 0, 0, msgpack.packb({"again": True}))
+        assert result().json() == {"again": True}
+
+    def test_deadline_is_exact(self, peer, lab):
+        served = Served(lab, peer)
+        begin = time.monotonic()
+        assert served.request()().status == 504
+        assert 4.9 < time.monotonic() - begin < 5.2
+
+    def test_client_that_leaves_cancels_its_request(self, peer, lab):
+        served = Served(lab, peer)
+        with Wire(lab.port) as wire:
+            wire.send(f"GET {served.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            frame = peer.receive()
+            assert frame[0] == REQUEST
+        assert peer.receive() == [CANCEL, frame[1]]
+
+    def test_returned_request_is_sent_again(self, peer, lab):
+        served = Served(lab, peer)
+        result = served.request()
+        frame = peer.receive()
+        peer.send(RETURN, frame[1], "full")
+        peer.send(CREDIT, 4)
+        again = peer.receive()
+        assert again[0] == REQUEST and again[2] == 1  # not counted as an attempt
+        peer.send(REPLY, again[1], 200, [], 0, 0, 0, msgpack.packb({"ok": True}))
+        assert result().json() == {"ok": True}
+
+    def test_hello_again_replaces_the_first(self, peer, lab):
+        served = Served(lab, peer)
+        second = Peer(lab.gateway_endpoints[0])
+        second.send(HELLO, served.hello)
+        assert second.receive()[0] == WELCOME
+        second.send(READY, 4)
+        result = served.request()
+        frame = second.receive()
+        assert frame[0] == REQUEST
+        second.send(REPLY, frame[1], 200, [], 0, 0, 0, msgpack.packb({"by": "second"}))
+        assert result().json() == {"by": "second"}
+        second.send(GOODBYE)
+        second.socket.close(500)
+
+    def test_never_more_than_the_credit(self, peer, lab):
+        served = Served(lab, peer)
+        results = [served.request() for _ in range(10)]
+        first = [peer.receive() for _ in range(4)]
+        assert all(frame[0] == REQUEST for frame in first)
+        assert peer.receive(300) is None
+        for _ in range(10):
+            frame = first.pop(0)
+            peer.send(REPLY, frame[1], 200, [], 0, 0, 0, msgpack.packb({}))
+            following = peer.receive(300)
+            first += [following] if following else []
+        assert [result().status for result in results] == [200] * 10
