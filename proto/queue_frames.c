@@ -55,6 +55,19 @@ static int open_array(struct reader *r, uint32_t known, uint32_t *ret_more)
     return 0;
 }
 
+// The array that ends a frame, at most max long: *ret_entries stands at its first element.
+static int open_entries(struct reader *r, uint32_t max, uint32_t *ret_count,
+                        struct reader *ret_entries)
+{
+    uint32_t count;
+    if (reader_array(r, &count) || count > max) {
+        return -EBADMSG;
+    }
+    *ret_count = count;
+    *ret_entries = *r;
+    return 0;
+}
+
 static int skip_values(struct reader *r, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -69,7 +82,7 @@ int queue_frame_open(struct reader *r, enum queue_frame_type *ret_type, uint32_t
 {
     uint32_t count, type;
     if (reader_array(r, &count) || count == 0 || read_u32(r, &type) || type < QUEUE_PUBLISH ||
-        type > QUEUE_LOST) {
+        type > QUEUE_OPERATIONS) {
         return -EBADMSG;
     }
     *ret_type = (enum queue_frame_type)type;
@@ -333,12 +346,11 @@ void queue_events_end(struct buf *b, size_t mark, uint32_t n_entries)
 int queue_events_decode(struct reader *r, uint32_t fields, struct queue_events *ret)
 {
     struct queue_events f;
-    if (fields < 2 || reader_uint(r, &f.subscription) || reader_array(r, &f.count) ||
-        f.count > QUEUE_MAX_BATCH) {
+    if (fields < 2 || reader_uint(r, &f.subscription) ||
+        open_entries(r, QUEUE_MAX_BATCH, &f.count, &f.entries)) {
         return -EBADMSG;
     }
     f.left = f.count;
-    f.entries = *r;
     *ret = f;
     return 0;
 }
@@ -357,6 +369,238 @@ int queue_events_next(struct queue_events *f, struct queue_event_entry *ret)
     }
     f->left--;
     *ret = e;
+    return 1;
+}
+
+// --- Groups
+
+void queue_join_encode(struct buf *b, uint64_t member, struct str group, uint32_t window)
+{
+    begin(b, QUEUE_JOIN, 3);
+    writer_uint(b, member);
+    writer_str(b, group);
+    writer_uint(b, window);
+}
+
+int queue_join_decode(struct reader *r, uint32_t fields, uint64_t *ret_member,
+                      struct str *ret_group, uint32_t *ret_window)
+{
+    uint64_t member;
+    struct str group;
+    if (fields < 3 || reader_uint(r, &member) || reader_str(r, &group) || read_u32(r, ret_window)) {
+        return -EBADMSG;
+    }
+    *ret_member = member;
+    *ret_group = group;
+    return 0;
+}
+
+size_t queue_deliver_begin(struct buf *b, uint64_t member)
+{
+    begin(b, QUEUE_DELIVER, 2);
+    writer_uint(b, member);
+    return writer_open_array(b);
+}
+
+void queue_deliver_entry(struct buf *b, const struct queue_delivery *d)
+{
+    writer_array(b, 4);
+    writer_uint(b, d->seq);
+    writer_int(b, d->stored_ms);
+    writer_uint(b, d->attempt);
+    writer_bin(b, d->event);
+}
+
+void queue_deliver_end(struct buf *b, size_t mark, uint32_t n_entries)
+{
+    assert(n_entries <= QUEUE_MAX_BATCH);
+    writer_close(b, mark, n_entries);
+}
+
+int queue_deliver_decode(struct reader *r, uint32_t fields, struct queue_deliver *ret)
+{
+    struct queue_deliver f;
+    if (fields < 2 || reader_uint(r, &f.member) ||
+        open_entries(r, QUEUE_MAX_BATCH, &f.count, &f.entries)) {
+        return -EBADMSG;
+    }
+    f.left = f.count;
+    *ret = f;
+    return 0;
+}
+
+int queue_deliver_next(struct queue_deliver *f, struct queue_delivery *ret)
+{
+    struct queue_delivery d;
+    uint32_t more;
+    if (f->left == 0) {
+        return 0;
+    }
+    if (open_array(&f->entries, 4, &more) || reader_uint(&f->entries, &d.seq) ||
+        reader_int(&f->entries, &d.stored_ms) || read_u32(&f->entries, &d.attempt) ||
+        reader_bin(&f->entries, &d.event) || skip_values(&f->entries, more)) {
+        return -EBADMSG;
+    }
+    f->left--;
+    *ret = d;
+    return 1;
+}
+
+void queue_settle_encode(struct buf *b, const struct queue_settle *f)
+{
+    assert(f->n_ranges <= QUEUE_MAX_RANGES && f->error.n <= QUEUE_MAX_ERROR);
+    begin(b, QUEUE_SETTLE, 6);
+    writer_uint(b, f->member);
+    writer_uint(b, f->request);
+    writer_uint(b, f->verdict);
+    writer_uint(b, f->delay_ms);
+    writer_str(b, f->error);
+    writer_array(b, (uint32_t)f->n_ranges);
+    for (size_t i = 0; i < f->n_ranges; i++) {
+        writer_array(b, 4);
+        writer_uint(b, f->ranges[i].first_seq);
+        writer_uint(b, f->ranges[i].last_seq);
+        writer_uint(b, f->ranges[i].attempt);
+        writer_uint(b, f->ranges[i].events);
+    }
+}
+
+static int read_range(struct reader *r, struct queue_range *ret)
+{
+    struct queue_range v;
+    uint32_t more;
+    if (open_array(r, 4, &more) || reader_uint(r, &v.first_seq) || reader_uint(r, &v.last_seq) ||
+        read_u32(r, &v.attempt) || read_u32(r, &v.events) || skip_values(r, more) ||
+        v.first_seq > v.last_seq) {
+        return -EBADMSG;
+    }
+    *ret = v;
+    return 0;
+}
+
+int queue_settle_decode(struct reader *r, uint32_t fields, struct queue_settle *ret)
+{
+    uint32_t verdict, count;
+    ret->n_ranges = 0;
+    if (fields < 6 || reader_uint(r, &ret->member) || reader_uint(r, &ret->request) ||
+        read_u32(r, &verdict) || verdict > QUEUE_TERM || reader_uint(r, &ret->delay_ms) ||
+        read_limited(r, QUEUE_MAX_ERROR, &ret->error) || reader_array(r, &count) ||
+        count > QUEUE_MAX_RANGES) {
+        return -EBADMSG;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (read_range(r, &ret->ranges[i])) {
+            return -EBADMSG;
+        }
+    }
+    ret->verdict = (enum queue_verdict)verdict;
+    ret->n_ranges = count;
+    return 0;
+}
+
+void queue_settled_encode(struct buf *b, const struct queue_settled *f)
+{
+    begin(b, QUEUE_SETTLED, 5);
+    writer_uint(b, f->member);
+    writer_uint(b, f->request);
+    writer_uint(b, f->settled);
+    writer_uint(b, f->stale);
+    writer_bool(b, f->durable);
+}
+
+int queue_settled_decode(struct reader *r, uint32_t fields, struct queue_settled *ret)
+{
+    struct queue_settled f;
+    if (fields < 5 || reader_uint(r, &f.member) || reader_uint(r, &f.request) ||
+        read_u32(r, &f.settled) || read_u32(r, &f.stale) || reader_bool(r, &f.durable)) {
+        return -EBADMSG;
+    }
+    *ret = f;
+    return 0;
+}
+
+// --- Calls and operations
+
+void queue_call_encode(struct buf *b, uint64_t request, struct str method, struct str arguments)
+{
+    assert(method.n <= QUEUE_MAX_METHOD);
+    begin(b, QUEUE_CALL, 3);
+    writer_uint(b, request);
+    writer_str(b, method);
+    buf_append_str(b, arguments);
+}
+
+int queue_call_decode(struct reader *r, uint32_t fields, uint64_t *ret_request,
+                      struct str *ret_method, struct str *ret_arguments)
+{
+    uint64_t request;
+    struct str method, arguments;
+    if (fields < 3 || reader_uint(r, &request) || read_limited(r, QUEUE_MAX_METHOD, &method) ||
+        reader_peek(r) != READER_MAP || reader_raw(r, &arguments)) {
+        return -EBADMSG;
+    }
+    *ret_request = request;
+    *ret_method = method;
+    *ret_arguments = arguments;
+    return 0;
+}
+
+size_t queue_operations_begin(struct buf *b, uint64_t subscription, uint64_t dropped)
+{
+    begin(b, QUEUE_OPERATIONS, 3);
+    writer_uint(b, subscription);
+    writer_uint(b, dropped);
+    return writer_open_array(b);
+}
+
+void queue_operations_entry(struct buf *b, const struct queue_operation *o)
+{
+    writer_array(b, 9);
+    writer_int(b, o->at_ms);
+    writer_str(b, o->what);
+    writer_str(b, o->group);
+    writer_uint(b, o->client);
+    writer_uint(b, o->first_seq);
+    writer_uint(b, o->last_seq);
+    writer_uint(b, o->attempt);
+    writer_uint(b, o->events);
+    writer_uint(b, o->took_us);
+}
+
+void queue_operations_end(struct buf *b, size_t mark, uint32_t n_entries)
+{
+    assert(n_entries <= QUEUE_MAX_BATCH);
+    writer_close(b, mark, n_entries);
+}
+
+int queue_operations_decode(struct reader *r, uint32_t fields, struct queue_operations *ret)
+{
+    struct queue_operations f;
+    if (fields < 3 || reader_uint(r, &f.subscription) || reader_uint(r, &f.dropped) ||
+        open_entries(r, QUEUE_MAX_BATCH, &f.count, &f.entries)) {
+        return -EBADMSG;
+    }
+    f.left = f.count;
+    *ret = f;
+    return 0;
+}
+
+int queue_operations_next(struct queue_operations *f, struct queue_operation *ret)
+{
+    struct queue_operation o;
+    struct reader *r = &f->entries;
+    uint32_t more;
+    if (f->left == 0) {
+        return 0;
+    }
+    if (open_array(r, 9, &more) || reader_int(r, &o.at_ms) || reader_str(r, &o.what) ||
+        reader_str(r, &o.group) || reader_uint(r, &o.client) || reader_uint(r, &o.first_seq) ||
+        reader_uint(r, &o.last_seq) || read_u32(r, &o.attempt) || read_u32(r, &o.events) ||
+        reader_uint(r, &o.took_us) || skip_values(r, more)) {
+        return -EBADMSG;
+    }
+    f->left--;
+    *ret = o;
     return 1;
 }
 
@@ -428,11 +672,21 @@ int queue_lost_decode(struct reader *r, uint32_t fields, uint64_t *ret_subscript
     return 0;
 }
 
-void queue_info_encode(struct buf *b, uint64_t request, struct str map)
+static void encode_map(struct buf *b, enum queue_frame_type type, uint64_t request, struct str map)
 {
-    begin(b, QUEUE_INFO_REPLY, 2);
+    begin(b, type, 2);
     writer_uint(b, request);
     buf_append_str(b, map);
+}
+
+void queue_info_encode(struct buf *b, uint64_t request, struct str map)
+{
+    encode_map(b, QUEUE_INFO_REPLY, request, map);
+}
+
+void queue_result_encode(struct buf *b, uint64_t request, struct str map)
+{
+    encode_map(b, QUEUE_RESULT, request, map);
 }
 
 int queue_info_decode(struct reader *r, uint32_t fields, uint64_t *ret_request, struct str *ret_map)
@@ -480,7 +734,7 @@ static bool tokens_valid(struct str s, bool wildcards)
     if (s.n == 0 || s.n > QUEUE_MAX_TOPIC) {
         return false;
     }
-    for (size_t at = 0; at <= s.n;) {
+    for (size_t at = wildcards && topic_is_own(s); at <= s.n;) {
         struct str token = next_token(s, &at);
         bool wild = wildcards && token.n == 1 &&
                     (token.p[0] == '*' || (token.p[0] == '>' && at == s.n + 1));
@@ -501,9 +755,17 @@ bool topic_filter_valid(struct str filter)
     return tokens_valid(filter, true);
 }
 
+bool queue_group_valid(struct str name)
+{
+    return name.n <= QUEUE_MAX_GROUP && topic_valid(name);
+}
+
 bool topic_matches(struct str filter, struct str topic)
 {
-    size_t f = 0, t = 0;
+    size_t f = topic_is_own(filter), t = f;
+    if (topic_is_own(topic) != topic_is_own(filter)) {
+        return false; // no wildcard reaches into the queue's own topics
+    }
     while (f <= filter.n && t <= topic.n) {
         struct str wanted = next_token(filter, &f);
         struct str token = next_token(topic, &t);

@@ -14,6 +14,10 @@
 #define QUEUE_MAX_TOPIC 128                     // bytes; tokens [a-z0-9_-] joined by '.'
 #define QUEUE_MAX_KEY 256                       // bytes
 #define QUEUE_MAX_PRODUCER 64                   // bytes of a producer's name
+#define QUEUE_MAX_GROUP 64                      // bytes; so that "$dead.<group>" is a topic
+#define QUEUE_MAX_RANGES 1024                   // in one SETTLE
+#define QUEUE_MAX_ERROR 256                     // bytes of what a member says of a failure
+#define QUEUE_MAX_METHOD 32                     // bytes of a CALL's method
 
 enum queue_frame_type {
     QUEUE_PUBLISH = 32,
@@ -29,7 +33,17 @@ enum queue_frame_type {
     QUEUE_REFUSED = 42,
     QUEUE_PING = 43,
     QUEUE_PONG = 44,
-    QUEUE_LOST = 45
+    QUEUE_LOST = 45,
+    QUEUE_JOIN = 46,
+    QUEUE_JOINED = 47,
+    QUEUE_DELIVER = 48,
+    QUEUE_SETTLE = 49,
+    QUEUE_SETTLED = 50,
+    QUEUE_LEAVE = 51,
+    QUEUE_CALL = 52,
+    QUEUE_RESULT = 53,
+    QUEUE_WATCH = 54,
+    QUEUE_OPERATIONS = 55
 };
 
 // One event. Attribute names and meanings are CloudEvents 1.0's; `topic` is its `type`. On the
@@ -104,6 +118,64 @@ struct queue_event_entry {
     struct str event;        // encoded
 };
 
+// A cursor over the entries of a DELIVER frame: [[seq, stored_ms, attempt, event], ...].
+struct queue_deliver {
+    uint64_t member;
+    uint32_t count, left;
+    struct reader entries; // for queue_deliver_next()
+};
+
+struct queue_delivery {
+    uint64_t seq;
+    int64_t stored_ms;
+    uint32_t attempt; // 1: the first delivery of this event to the group
+    struct str event; // encoded
+};
+
+enum queue_verdict { QUEUE_ACK = 0, QUEUE_NAK = 1, QUEUE_EXTEND = 2, QUEUE_TERM = 3 };
+
+// Deliveries of one member: those in [first_seq, last_seq] that had this attempt.
+struct queue_range {
+    uint64_t first_seq, last_seq;
+    uint32_t attempt;
+    uint32_t events; // how many the member means
+};
+
+struct queue_settle {
+    uint64_t member;
+    uint64_t request; // 0: no answer is wanted
+    enum queue_verdict verdict;
+    uint64_t delay_ms; // QUEUE_NAK: until it is delivered again; 0: the group's back-off
+    struct str error;  // at most QUEUE_MAX_ERROR bytes; "" for none
+    struct queue_range ranges[QUEUE_MAX_RANGES];
+    size_t n_ranges;
+};
+
+struct queue_settled {
+    uint64_t member, request;
+    uint32_t settled, stale;
+    bool durable;
+};
+
+// One entry of OPERATIONS.
+struct queue_operation {
+    int64_t at_ms;
+    struct str what;  // a word of PROTOCOL.md 3.10
+    struct str group; // "": none
+    uint64_t client;
+    uint64_t first_seq, last_seq;
+    uint32_t attempt, events;
+    uint64_t took_us;
+};
+
+// A cursor over the entries of an OPERATIONS frame.
+struct queue_operations {
+    uint64_t subscription;
+    uint64_t dropped; // entries that the watcher missed before this frame
+    uint32_t count, left;
+    struct reader entries; // for queue_operations_next()
+};
+
 #define QUEUE_CHECK __attribute__((warn_unused_result))
 
 // Reads the array header and the frame type that begin every frame; r stands at the first field
@@ -154,7 +226,40 @@ void queue_lost_encode(struct buf *b, uint64_t subscription, uint64_t first_seq,
 QUEUE_CHECK int queue_lost_decode(struct reader *r, uint32_t fields, uint64_t *ret_subscription,
                                   uint64_t *ret_first_seq, uint64_t *ret_last_seq);
 
-// INFO_REPLY {request, map}: *ret_map are the bytes of the map (PROTOCOL.md 3.5).
+// JOIN {member, group, window}.
+void queue_join_encode(struct buf *b, uint64_t member, struct str group, uint32_t window);
+QUEUE_CHECK int queue_join_decode(struct reader *r, uint32_t fields, uint64_t *ret_member,
+                                  struct str *ret_group, uint32_t *ret_window);
+
+// A DELIVER frame whose number of entries is known when it is complete, as EVENTS.
+QUEUE_CHECK size_t queue_deliver_begin(struct buf *b, uint64_t member);
+void queue_deliver_entry(struct buf *b, const struct queue_delivery *d);
+void queue_deliver_end(struct buf *b, size_t mark, uint32_t n_entries);
+QUEUE_CHECK int queue_deliver_decode(struct reader *r, uint32_t fields, struct queue_deliver *ret);
+// 1 and the next entry, 0 at the end, -EBADMSG.
+QUEUE_CHECK int queue_deliver_next(struct queue_deliver *f, struct queue_delivery *ret);
+
+void queue_settle_encode(struct buf *b, const struct queue_settle *f);
+QUEUE_CHECK int queue_settle_decode(struct reader *r, uint32_t fields, struct queue_settle *ret);
+void queue_settled_encode(struct buf *b, const struct queue_settled *f);
+QUEUE_CHECK int queue_settled_decode(struct reader *r, uint32_t fields, struct queue_settled *ret);
+
+// CALL {request, method, map}; RESULT {request, map} is as INFO_REPLY. arguments and result are the
+// bytes of one map; whether they are a map is checked.
+void queue_call_encode(struct buf *b, uint64_t request, struct str method, struct str arguments);
+QUEUE_CHECK int queue_call_decode(struct reader *r, uint32_t fields, uint64_t *ret_request,
+                                  struct str *ret_method, struct str *ret_arguments);
+void queue_result_encode(struct buf *b, uint64_t request, struct str map);
+
+// An OPERATIONS frame, as EVENTS.
+QUEUE_CHECK size_t queue_operations_begin(struct buf *b, uint64_t subscription, uint64_t dropped);
+void queue_operations_entry(struct buf *b, const struct queue_operation *o);
+void queue_operations_end(struct buf *b, size_t mark, uint32_t n_entries);
+QUEUE_CHECK int queue_operations_decode(struct reader *r, uint32_t fields,
+                                        struct queue_operations *ret);
+QUEUE_CHECK int queue_operations_next(struct queue_operations *f, struct queue_operation *ret);
+
+// INFO_REPLY {request, map}, and RESULT: *ret_map are the bytes of the map (PROTOCOL.md 3.5).
 void queue_info_encode(struct buf *b, uint64_t request, struct str map);
 QUEUE_CHECK int queue_info_decode(struct reader *r, uint32_t fields, uint64_t *ret_request,
                                   struct str *ret_map);
@@ -164,8 +269,17 @@ QUEUE_CHECK int queue_info_decode(struct reader *r, uint32_t fields, uint64_t *r
 bool topic_valid(struct str topic);
 
 // Whether a filter is well-formed: a topic in which whole tokens may be '*', and the last may be
-// '>'.
+// '>'; the whole may be preceded by '$', as the queue's own topics are.
 bool topic_filter_valid(struct str filter);
+
+// Whether this is a topic of the queue's own, which begins with '$'.
+static inline bool topic_is_own(struct str topic)
+{
+    return topic.n > 0 && topic.p[0] == '$';
+}
+
+// Whether a group's name is well-formed: as a topic, at most QUEUE_MAX_GROUP bytes.
+bool queue_group_valid(struct str name);
 
 // Whether the filter takes the topic. Both must be well-formed.
 bool topic_matches(struct str filter, struct str topic);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "proto/queue_frames.h"
 #include "services/queue/crc32c.h"
 #include "services/queue/format.h"
 
@@ -111,6 +112,7 @@ struct topic *catalog_add_topic(struct catalog *c, struct str name)
     if (!t && (t = (struct topic *)add(&c->topics, name, sizeof *t))) {
         t->bit = topic_bit(t->key.name);
         c->topics_made++;
+        c->n_own_topics += topic_is_own(name);
     }
     return t;
 }

@@ -48,6 +48,7 @@ struct catalog {
     struct catalog_table topics;    // of struct topic
     struct catalog_table producers; // of struct producer
     uint64_t topics_made;           // grows when a topic is added
+    size_t n_own_topics;            // of them, those of the queue's own that were ever added
 };
 
 void catalog_init(struct catalog *c);

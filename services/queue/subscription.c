@@ -57,13 +57,13 @@ static bool topic_wanted(const struct subscription *s, struct str topic)
             return true;
         }
     }
-    return s->wanted.n_filters == 0;
+    return s->wanted.n_filters == 0 && !topic_is_own(topic);
 }
 
 bool subscription_matches(const struct subscription *s, struct str event)
 {
     struct str topic, key;
-    if (s->wanted.n_filters == 0 && !s->wanted.key.p) {
+    if (s->takes_all) {
         return true;
     }
     if (event_decode_route(event, &topic, &key)) {
@@ -74,13 +74,11 @@ bool subscription_matches(const struct subscription *s, struct str event)
 
 uint64_t subscription_topics(struct subscription *s, const struct catalog *catalog)
 {
-    if (s->wanted.n_filters == 0) {
-        return UINT64_MAX;
-    }
     if (s->topics_made != catalog->topics_made) {
         size_t at = 0;
         struct topic *t;
         s->topics = 0;
+        s->takes_all = s->wanted.n_filters == 0 && !s->wanted.key.p && catalog->n_own_topics == 0;
         while ((t = catalog_next_topic(catalog, &at))) {
             s->topics |= topic_wanted(s, t->key.name) ? t->bit : 0;
         }

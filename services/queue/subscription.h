@@ -33,6 +33,7 @@ struct subscription {
     uint64_t seek_wanted; // matching events still to find
     uint64_t topics;      // bits of the topics that match
     uint64_t topics_made; // state of the catalog that topics was made for
+    bool takes_all;       // every event there is matches, as of that state
     struct subscription *next, *prev; // in the list of its state
     struct subscription *next_of_client;
 };
@@ -44,7 +45,8 @@ void subscription_destroy(struct subscription **s);
 // Whether the reader wants this event.
 bool subscription_matches(const struct subscription *s, struct str event);
 
-// Bits of the topics that can match: a block without any of them has nothing for this reader.
+// Bits of the topics that can match: a block without any of them has nothing for this reader. To be
+// asked before the events of a block are.
 uint64_t subscription_topics(struct subscription *s, const struct catalog *catalog);
 
 #endif

@@ -492,7 +492,7 @@ static void test_frame_types(void **state)
     uint32_t fields;
     r = reader_of(STR("\x91\x1f")); // 31, a frame of nobody
     assert_int_equal(queue_frame_open(&r, &type, &fields), -EBADMSG);
-    r = reader_of(STR("\x91\x2e")); // 46
+    r = reader_of(STR("\x91\x38")); // 56
     assert_int_equal(queue_frame_open(&r, &type, &fields), -EBADMSG);
     r = reader_of(STR("\x90"));
     assert_int_equal(queue_frame_open(&r, &type, &fields), -EBADMSG);
@@ -507,8 +507,8 @@ static void test_topics(void **state)
 {
     (void)state;
     static const char *const good[] = { "a", "a.b", "users.user.created", "0-_z.9" };
-    static const char *const bad[] = { "",    ".",   "a.", ".a",       "a..b", "A",
-                                       "a b", "a.*", ">",  "\xc3\xa4", "a\n" };
+    static const char *const bad[] = { "",   ".",   "a.",  ".a", "a..b",     "A",
+                                       "$a", "a b", "a.*", ">",  "\xc3\xa4", "a\n" };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(topic_valid(str_of(good[i])));
         assert_true(topic_filter_valid(str_of(good[i])));
@@ -527,8 +527,9 @@ static void test_topics(void **state)
 static void test_filters(void **state)
 {
     (void)state;
-    static const char *const good[] = { "*", ">", "*.*", "a.>", "*.b.>", "a.*.c" };
-    static const char *const bad[] = { "", ">.a", "a.>.b", "a*", "a.>b", "**", "a.", "*.", ".>" };
+    static const char *const good[] = { "*", ">", "*.*", "a.>", "*.b.>", "a.*.c", "$dead.a", "$>" };
+    static const char *const bad[] = { "",   ">.a", "a.>.b", "a*",   "a.>b", "**", "a.",
+                                       "*.", ".>",  "$",     "a.$b", "$$a",  "$.a" };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(topic_filter_valid(str_of(good[i])));
     }
@@ -558,6 +559,13 @@ static void test_matching(void **state)
         { "a.>", "b.a", false },
         { "*.b", "a.b", true },
         { "*.b", "a.c", false },
+        { ">", "$dead.a", false }, // the queue's own topics are for those who ask for them
+        { "*.a", "$dead.a", false },
+        { "$dead.a", "$dead.a", true },
+        { "$dead.>", "$dead.a.b", true },
+        { "$*.a", "$dead.a", true },
+        { "$>", "$dead.a", true },
+        { "$>", "dead.a", false },
         { "a.*.c", "a.b.c", true },
         { "a.*.c", "a.b.b.c", false },
         { "*.*", "a.b", true },

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "services/queue/format.h"
 #include "services/queue/subscription.h"
 
 #include <stdio.h>
@@ -95,7 +96,12 @@ static void test_bits_cover_every_topic_that_matches(void **state)
             }
         }
     }
-    assert_true(subscription_topics(all, &c) == UINT64_MAX);
+    uint64_t bits = 0;
+    struct topic *t;
+    for (size_t at = 0; (t = catalog_next_topic(&c, &at));) {
+        bits |= t->bit;
+    }
+    assert_true(subscription_topics(all, &c) == bits);
     assert_int_equal(subscription_topics(none, &c), 0);
     assert_non_null(catalog_add_topic(&c, STR("q"))); // a topic that came later counts at once
     assert_true(subscription_topics(none, &c) == catalog_topic(&c, STR("q"))->bit);
@@ -105,11 +111,34 @@ static void test_bits_cover_every_topic_that_matches(void **state)
     catalog_fini(&c);
 }
 
+// Who wants everything does not mean the queue's own topics, also when the first of them comes late.
+static void test_own_topics_are_hidden(void **state)
+{
+    (void)state;
+    struct catalog c;
+    struct subscription *all = make(NULL, NULL, NULL), *dead = make("$dead.>", NULL, NULL);
+    catalog_init(&c);
+    assert_non_null(catalog_add_topic(&c, STR("a.b")));
+    assert_true(subscription_topics(all, &c) & topic_bit(STR("a.b")));
+    assert_true(matches(all, "a.b", "k"));
+    assert_non_null(catalog_add_topic(&c, STR("$dead.g")));
+    (void)subscription_topics(all, &c);
+    (void)subscription_topics(dead, &c);
+    assert_true(matches(all, "a.b", "k"));
+    assert_false(matches(all, "$dead.g", "k"));
+    assert_true(matches(dead, "$dead.g", "k"));
+    assert_false(matches(dead, "dead.g", "k"));
+    subscription_destroy(&all);
+    subscription_destroy(&dead);
+    catalog_fini(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matching),
         cmocka_unit_test(test_bits_cover_every_topic_that_matches),
+        cmocka_unit_test(test_own_topics_are_hidden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
