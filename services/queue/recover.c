@@ -4,15 +4,12 @@
 #include "services/queue/journal.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/random.h"
@@ -96,35 +93,25 @@ static int add_seq(struct opening *o, uint64_t seq)
     return 0;
 }
 
-static DIR *open_dir(const struct journal *j)
+static int on_segment_name(const char *name, void *arg)
 {
-    int fd = openat(j->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!d && fd >= 0) {
-        (void)close(fd); // was only opened
-    }
-    return d;
+    uint64_t seq;
+    return segment_name_parse(name, &seq) ? add_seq(arg, seq) : 0;
 }
 
 static int list_segments(struct opening *o)
 {
-    DIR *d = open_dir(o->j);
-    if (!d) {
-        return fail(o, -errno, "%s: cannot be listed: %s", o->j->options.dir, strerror(errno));
+    const struct io *io = o->j->options.io;
+    int status = io->list(io, o->j->dir_fd, on_segment_name, o);
+    if (status) {
+        return status == -ENOMEM ? fail(o, status, "out of memory")
+                                 : fail(o, status, "%s: cannot be listed: %s", o->j->options.dir,
+                                        strerror(-status));
     }
-    struct dirent *entry;
-    int status = 0;
-    while (status == 0 && (entry = readdir(d))) {
-        uint64_t seq;
-        if (segment_name_parse(entry->d_name, &seq)) {
-            status = add_seq(o, seq);
-        }
-    }
-    (void)closedir(d); // was only read
     if (o->n_seqs) {
         qsort(o->seqs, o->n_seqs, sizeof *o->seqs, by_seq);
     }
-    return status ? fail(o, status, "out of memory") : 0;
+    return 0;
 }
 
 // --- Reading segments
@@ -257,28 +244,33 @@ static int read_producers(struct opening *o, bool complete)
 
 // --- Changing the directory
 
+struct torn {
+    char oldest[NAME_MAX + 1];
+    size_t n;
+};
+
+static int on_torn_name(const char *name, void *arg)
+{
+    struct torn *torn = arg;
+    size_t length = strlen(name);
+    if (length > 5 && strcmp(name + length - 5, ".torn") == 0) {
+        torn->n++;
+        if (!torn->oldest[0] || strcmp(name, torn->oldest) < 0) {
+            (void)snprintf(torn->oldest, sizeof torn->oldest, "%s", name); // names fit
+        }
+    }
+    return 0;
+}
+
 // Deletes the oldest copies of unfinished writes, so that a process that is killed again and again does not fill
 // the disk with them.
 static void limit_torn(const struct journal *j)
 {
+    const struct io *io = j->options.io;
     for (;;) {
-        char oldest[NAME_MAX + 1] = "";
-        size_t n = 0;
-        DIR *d = open_dir(j);
-        struct dirent *entry;
-        while (d && (entry = readdir(d))) {
-            size_t length = strlen(entry->d_name);
-            if (length > 5 && strcmp(entry->d_name + length - 5, ".torn") == 0) {
-                n++;
-                if (!oldest[0] || strcmp(entry->d_name, oldest) < 0) {
-                    (void)snprintf(oldest, sizeof oldest, "%s", entry->d_name); // names fit
-                }
-            }
-        }
-        if (d) {
-            (void)closedir(d); // was only read
-        }
-        if (n < MAX_TORN || unlinkat(j->dir_fd, oldest, 0)) {
+        struct torn torn = { .n = 0 };
+        int status = io->list(io, j->dir_fd, on_torn_name, &torn);
+        if (status || torn.n < MAX_TORN || io->unlink(io, j->dir_fd, torn.oldest)) {
             return;
         }
     }
@@ -286,22 +278,14 @@ static void limit_torn(const struct journal *j)
 
 static int write_copy(const struct journal *j, const char *name, const uint8_t *data, size_t n)
 {
-    int fd = openat(j->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const struct io *io = j->options.io;
+    int fd = io->open(io, j->dir_fd, name, IO_MAKE);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
-    int status = 0;
-    for (size_t done = 0; status == 0 && done < n;) {
-        ssize_t put = write(fd, data + done, n - done);
-        if (put < 0 && errno != EINTR) {
-            status = -errno;
-        }
-        done += put > 0 ? (size_t)put : 0;
-    }
-    if (status == 0 && fsync(fd)) {
-        status = -errno;
-    }
-    (void)close(fd); // was synced
+    int status = io_write_all(io, fd, data, n, 0);
+    status = status ? status : io->sync(io, fd);
+    io->close(io, fd);
     return status;
 }
 
@@ -309,14 +293,14 @@ static int write_copy(const struct journal *j, const char *name, const uint8_t *
 static int cut_tail(struct opening *o, const struct segment *s)
 {
     struct journal *j = o->j;
+    const struct io *io = j->options.io;
     size_t n = s->file_bytes - s->end;
     uint8_t *data = malloc(n);
     char name[64];
     if (!data) {
         return fail(o, -ENOMEM, "out of memory");
     }
-    ssize_t got = pread(j->fd, data, n, (off_t)s->end);
-    int status = got == (ssize_t)n ? 0 : got < 0 ? -errno : -EIO;
+    int status = io_read_all(io, j->fd, data, n, s->end);
     while (n > 0 && data[n - 1] == 0) {
         n--;
     }
@@ -325,9 +309,9 @@ static int cut_tail(struct opening *o, const struct segment *s)
     limit_torn(j);
     status = status ? status : write_copy(j, name, data, n);
     free(data);
-    if (status == 0 && (ftruncate(j->fd, (off_t)s->end) || fsync(j->fd) || fsync(j->dir_fd))) {
-        status = -errno;
-    }
+    status = status ? status : io->resize(io, j->fd, s->end);
+    status = status ? status : io->sync(io, j->fd);
+    status = status ? status : io->sync_dir(io, j->dir_fd);
     if (status) {
         return fail(o, status, "cannot cut off an unfinished write: %s", strerror(-status));
     }
@@ -341,17 +325,18 @@ static int cut_tail(struct opening *o, const struct segment *s)
 static int open_last(struct opening *o, struct segment *s, enum segment_tail tail)
 {
     struct journal *j = o->j;
+    const struct io *io = j->options.io;
     char name[SEGMENT_NAME_SIZE];
     segment_name(s->header.first_seq, name);
-    j->fd = openat(j->dir_fd, name, O_RDWR | O_CLOEXEC);
+    j->fd = io->open(io, j->dir_fd, name, IO_UPDATE);
     if (j->fd < 0) {
-        return fail(o, -errno, "%s: cannot be opened for writing: %s", name, strerror(errno));
+        return fail(o, j->fd, "%s: cannot be opened for writing: %s", name, strerror(-j->fd));
     }
     int status = tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
     if (status) {
         return status;
     }
-    if (fallocate(j->fd, 0, 0, (off_t)s->file_bytes) && errno == ENOSPC) {
+    if (io->reserve(io, j->fd, s->file_bytes) == -ENOSPC) {
         j->roll = true; // the next append finds out whether there is room again
     }
     return 0;
@@ -361,12 +346,15 @@ static int open_last(struct opening *o, struct segment *s, enum segment_tail tai
 static int put_aside(struct opening *o, struct segment *s)
 {
     struct journal *j = o->j;
+    const struct io *io = j->options.io;
     char name[SEGMENT_NAME_SIZE], bad[SEGMENT_NAME_SIZE];
     segment_name(s->header.first_seq, name);
     (void)snprintf(bad, sizeof bad, "%020" PRIu64 ".bad",
                    s->header.first_seq); // as long as the name
-    if (renameat(j->dir_fd, name, j->dir_fd, bad) || fsync(j->dir_fd)) {
-        return fail(o, -errno, "%s: cannot be renamed: %s", name, strerror(errno));
+    int status = io->rename(io, j->dir_fd, name, bad);
+    status = status ? status : io->sync_dir(io, j->dir_fd);
+    if (status) {
+        return fail(o, status, "%s: cannot be renamed: %s", name, strerror(-status));
     }
     uint64_t from = s->header.first_seq, to = from + s->file_bytes;
     if (j->n_segments > 1) {
@@ -384,21 +372,22 @@ static int put_aside(struct opening *o, struct segment *s)
 // Completes the sealing of the last segment, which was interrupted behind the seal frame.
 static int finish_seal(struct opening *o, struct segment *s)
 {
+    const struct io *io = o->j->options.io;
     char name[SEGMENT_NAME_SIZE];
     uint8_t trailer[FORMAT_TRAILER_BYTES];
     uint64_t size = s->seal_end + sizeof trailer;
     segment_name(s->header.first_seq, name);
     trailer_encode(s->end, s->header.salt, trailer);
-    int fd = openat(o->j->dir_fd, name, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || pwrite(fd, trailer, sizeof trailer, (off_t)s->seal_end) != sizeof trailer ||
-        ftruncate(fd, (off_t)size) || fsync(fd)) {
-        int status = -errno;
-        if (fd >= 0) {
-            (void)close(fd); // the start fails
-        }
-        return fail(o, status ? status : -EIO, "%s: cannot be sealed: %s", name, strerror(-status));
+    int fd = io->open(io, o->j->dir_fd, name, IO_UPDATE);
+    int status = fd < 0 ? fd : io_write_all(io, fd, trailer, sizeof trailer, s->seal_end);
+    status = status ? status : io->resize(io, fd, size);
+    status = status ? status : io->sync(io, fd);
+    if (fd >= 0) {
+        io->close(io, fd);
     }
-    (void)close(fd); // was synced
+    if (status) {
+        return fail(o, status, "%s: cannot be sealed: %s", name, strerror(-status));
+    }
     s->file_bytes = size;
     s->trailed = true;
     return 0;
@@ -447,9 +436,9 @@ static int recover(struct opening *o)
 {
     struct journal *j = o->j;
     enum segment_tail tail = SEGMENT_TAIL_CLEAN;
-    j->dir_fd = open(j->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    j->dir_fd = j->options.io->open_dir(j->options.io, j->options.dir);
     if (j->dir_fd < 0) {
-        return fail(o, -errno, "%s: cannot be opened: %s", j->options.dir, strerror(errno));
+        return fail(o, j->dir_fd, "%s: cannot be opened: %s", j->options.dir, strerror(-j->dir_fd));
     }
     o->reader.dir_fd = j->dir_fd;
     int status = list_segments(o);
@@ -465,7 +454,8 @@ static int recover(struct opening *o)
     if (status) {
         return status;
     }
-    (void)unlinkat(j->dir_fd, "next.tmp", 0); // of a write that was interrupted, if any
+    (void)j->options.io->unlink(j->options.io, j->dir_fd,
+                                "next.tmp"); // of a write that was interrupted, if any
     if (!has_uuid(j)) {
         make_uuid(j);
     }
@@ -482,9 +472,11 @@ int journal_open(const struct journal_options *options, struct journal **ret_jou
         return -ENOMEM;
     }
     *j = (struct journal){ .options = *options, .dir_fd = -1, .fd = -1, .next_seq = 1 };
+    j->options.io = options->io ? options->io : io_files();
     catalog_init(&j->catalog);
     struct opening o = { .j = j, .error = ret_error };
-    o.reader = (struct segment_reader){ -1, options->block_bytes, &j->catalog, on_damage, &o };
+    o.reader = (struct segment_reader){ j->options.io, -1,        options->block_bytes,
+                                        &j->catalog,   on_damage, &o };
     int status = recover(&o);
     free(o.seqs);
     if (status) {

@@ -142,7 +142,7 @@ static void see_lost(uint64_t from, uint64_t to)
 
 static void read_block(const struct block_ref *ref, uint64_t *next)
 {
-    struct block_read r = { .dir_fd = j->dir_fd, .ref = *ref };
+    struct block_read r = { .io = j->options.io, .dir_fd = j->dir_fd, .ref = *ref };
     struct queue_event_entry e;
     struct event event;
     block_read(&r);
