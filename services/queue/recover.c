@@ -229,6 +229,20 @@ static int check_sequence(struct opening *o)
     return 0;
 }
 
+// A last segment without a header stays as it is. The log goes on behind every sequence that it may have had: as many
+// later as it has bytes, at each start again, until something is stored there.
+static void skip_last(struct opening *o)
+{
+    struct journal *j = o->j;
+    const struct segment *s = j->segments[j->n_segments - 1];
+    uint64_t from = s->header.first_seq;
+    j->next_seq = from + s->file_bytes;
+    (void)journal_note_lost(j, from, j->next_seq - 1); // told here and at the end
+    note(j, JOURNAL_DAMAGE,
+         "events from %" PRIu64 " on are lost; the log goes on with event %" PRIu64, from,
+         j->next_seq);
+}
+
 // Producers' sequences were read with the last segment, unless its checkpoint is damaged.
 static int read_producers(struct opening *o, bool complete)
 {
@@ -342,33 +356,6 @@ static int open_last(struct opening *o, struct segment *s, enum segment_tail tai
     return 0;
 }
 
-// A last segment without a header is put aside; the log goes on behind every sequence that it may have had.
-static int put_aside(struct opening *o, struct segment *s)
-{
-    struct journal *j = o->j;
-    const struct io *io = j->options.io;
-    char name[SEGMENT_NAME_SIZE], bad[SEGMENT_NAME_SIZE];
-    segment_name(s->header.first_seq, name);
-    (void)snprintf(bad, sizeof bad, "%020" PRIu64 ".bad",
-                   s->header.first_seq); // as long as the name
-    int status = io->rename(io, j->dir_fd, name, bad);
-    status = status ? status : io->sync_dir(io, j->dir_fd);
-    if (status) {
-        return fail(o, status, "%s: cannot be renamed: %s", name, strerror(-status));
-    }
-    uint64_t from = s->header.first_seq, to = from + s->file_bytes;
-    if (j->n_segments > 1) {
-        from = j->segments[j->n_segments - 2]->next_seq;
-        (void)journal_note_lost(j, from, to - 1); // told below
-    }
-    note(j, JOURNAL_DAMAGE, "%s was renamed to %s; the log goes on with event %" PRIu64, name, bad,
-         to);
-    j->next_seq = to;
-    j->n_segments--;
-    segment_destroy(&s);
-    return 0;
-}
-
 // Completes the sealing of the last segment, which was interrupted behind the seal frame.
 static int finish_seal(struct opening *o, struct segment *s)
 {
@@ -393,15 +380,25 @@ static int finish_seal(struct opening *o, struct segment *s)
     return 0;
 }
 
+// Time of storing of the last frame that is known.
+static int64_t latest_ms(const struct journal *j)
+{
+    int64_t latest = 0;
+    for (size_t i = 0; i < j->n_segments; i++) {
+        const struct segment *s = j->segments[i];
+        int64_t ms = s->frame_ms > s->header.made_ms ? s->frame_ms : s->header.made_ms;
+        latest = ms > latest ? ms : latest;
+    }
+    return latest;
+}
+
 static int settle_last(struct opening *o, enum segment_tail tail)
 {
     struct journal *j = o->j;
     struct segment *s = j->segments[j->n_segments - 1];
     if (s->unreadable) {
-        return put_aside(o, s);
+        return 0;
     }
-    j->next_seq = s->next_seq;
-    j->last_ms = s->frame_ms;
     if (o->last_damaged) {
         j->roll = true;
     }
@@ -448,6 +445,12 @@ static int recover(struct opening *o)
     status = status ? status : check_sequence(o);
     if (status == 0 && j->n_segments) {
         const struct segment *last = j->segments[j->n_segments - 1];
+        if (last->unreadable) {
+            skip_last(o);
+        } else {
+            j->next_seq = last->next_seq;
+        }
+        j->last_ms = latest_ms(j);
         status = read_producers(o, !last->unreadable && last->checkpointed);
         status = status ? status : settle_last(o, tail);
     }
