@@ -19,6 +19,7 @@ struct journal_options {
     const struct io *io; // where that is; borrowed likewise. NULL: files of the operating system
     uint64_t segment_bytes;
     uint32_t block_bytes;
+    bool strict; // a log in which opening comes to any damage is not opened: -EBADMSG
     // A sentence for the log. During journal_open() only, in its thread. May be NULL.
     void (*on_note)(enum journal_note note, const char *text, void *data);
     void *data;

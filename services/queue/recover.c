@@ -22,6 +22,7 @@ struct opening {
     char *error;
     uint64_t *seqs; // of the segment files, in order
     size_t n_seqs, cap_seqs;
+    size_t n_damages;  // places that were told of as damaged
     bool last_damaged; // the segment that is being read, so in the end the last
 };
 
@@ -57,6 +58,7 @@ static void on_damage(const struct segment *s, const struct damage *d, void *dat
     segment_name(s->header.first_seq, name);
     (void)journal_note_lost(o->j, d->first_seq, d->last_seq); // the sum is told at the end
     o->last_damaged = true;
+    o->n_damages++;
     if (d->bytes == 0) {
         return; // known since it was sealed
     }
@@ -145,6 +147,7 @@ static int read_sealed(struct opening *o, struct segment *s, const char *name)
     }
     if (status == -EIO) {
         note(o->j, JOURNAL_DAMAGE, "%s: cannot be read: %s", name, strerror(EIO));
+        o->n_damages++;
         s->unreadable = true;
         return 0;
     }
@@ -197,6 +200,7 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
         return status;
     }
     if (s->unreadable) {
+        o->n_damages++;
         note(o->j, JOURNAL_DAMAGE, "%s: both headers are damaged; none of it can be read", name);
     } else {
         status = last ? segment_read_frames(&o->reader, s, ret_tail) : read_sealed(o, s, name);
@@ -217,11 +221,13 @@ static int check_sequence(struct opening *o)
                         "%s: overlaps with the segment before it; move one of them away", name);
         }
         if (s->next_seq < next->header.first_seq) {
+            o->n_damages++;
             note(j, JOURNAL_DAMAGE, "events %" PRIu64 " to %" PRIu64 " before %s are lost",
                  s->next_seq, next->header.first_seq - 1, name);
             (void)journal_note_lost(o->j, s->next_seq,
                                     next->header.first_seq - 1); // told at the end
         } else if (s->sealed && !next->unreadable && next->header.chain != s->chain) {
+            o->n_damages++;
             note(j, JOURNAL_DAMAGE,
                  "%s: does not continue the segment before it; no sequence is missing", name);
         }
@@ -241,6 +247,22 @@ static void skip_last(struct opening *o)
     note(j, JOURNAL_DAMAGE,
          "events from %" PRIu64 " on are lost; the log goes on with event %" PRIu64, from,
          j->next_seq);
+}
+
+// Refuses a damaged log and names what is lost, as far as there is room for it.
+static int refuse_damage(struct opening *o)
+{
+    const struct journal *j = o->j;
+    char lost[128] = " LOST none";
+    size_t n = 0;
+    for (size_t i = 0; i < j->n_lost && n + 60 < sizeof lost; i++) { // two numbers and more fit
+        bool cut = i + 1 < j->n_lost && n + 120 >= sizeof lost;
+        n += (size_t)snprintf(lost + n, sizeof lost - n, " LOST %" PRIu64 "..%" PRIu64 "%s",
+                              j->lost[i].first_seq, j->lost[i].last_seq, cut ? " and more" : "");
+    }
+    return fail(o, -EBADMSG,
+                "the log is damaged (%zu found), and a strict queue does not start on it:%s",
+                o->n_damages, lost);
 }
 
 // Producers' sequences were read with the last segment, unless its checkpoint is damaged.
@@ -451,7 +473,8 @@ static int recover(struct opening *o)
             j->next_seq = last->next_seq;
         }
         j->last_ms = latest_ms(j);
-        status = read_producers(o, !last->unreadable && last->checkpointed);
+        status = j->options.strict && o->n_damages ? refuse_damage(o) : 0;
+        status = status ? status : read_producers(o, !last->unreadable && last->checkpointed);
         status = status ? status : settle_last(o, tail);
     }
     if (status) {
