@@ -388,6 +388,9 @@ void config_help(const struct config_option *table, FILE *out)
                 o->kind == CONFIG_SECRET ? ", or a file's path in the same name with _FILE" : "",
                 o->help);
         fprintf(out, "      %.*s", STR_ARG(buf_str(&allowed)));
+        if (o->flag) {
+            fprintf(out, ", or %s for true", o->flag);
+        }
         if (o->fallback && *o->fallback) {
             fprintf(out, "; default: %s", o->fallback);
         }

@@ -3,8 +3,8 @@
 // limits and help stand in one line, and --help, validation and the struct that the program reads
 // all come from it. A secret NAME may also be given as NAME_FILE, a path whose content (without a
 // last newline) is the value. A variable that is set to nothing counts as not set, as compose files
-// do it with ${NAME:-}. Variables that are not in the table are not looked at: processes share
-// their environment.
+// do it with ${NAME:-}. A boolean may have a word of the command line that stands for true.
+// Variables that are not in the table are not looked at: processes share their environment.
 #ifndef COMMON_CONFIG_H
 #define COMMON_CONFIG_H
 
@@ -30,6 +30,7 @@ struct config_option {
     int64_t min, max;     // of the number, or of the string's length in bytes; 0, 0: no limit
     const char *choices;  // for CONFIG_CHOICE
     const char *help;     // one line
+    const char *flag; // "--word", for CONFIG_BOOLEAN: on the command line it means true; or NULL
 };
 
 // Ends a table. A program's table usually begins with CONFIG_COMMON (common/process.h).

@@ -23,10 +23,37 @@
 
 static void print_help(const char *binary, const char *summary, const struct config_option *table)
 {
-    printf("Usage: %s [--help | --version | healthcheck]\n\n%s\n\n", binary, summary);
+    printf("Usage: %s [--help | --version | healthcheck", binary);
+    for (const struct config_option *o = table; o->name; o++) {
+        printf("%s%s", o->flag ? " | " : "", o->flag ? o->flag : "");
+    }
+    printf("]\n\n%s\n\n", summary);
     printf("Without an argument it runs until SIGTERM or SIGINT. `healthcheck` asks the process\n"
            "that runs with the same environment whether it is ready, and exits 0 or 1.\n\n");
     config_help(table, stdout);
+}
+
+// The option that has this flag, or NULL.
+static const struct config_option *option_of_flag(const struct config_option *table,
+                                                  const char *word)
+{
+    for (const struct config_option *o = table; o->name; o++) {
+        if (o->flag && strcmp(o->flag, word) == 0) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static void refuse_argument(const char *binary, const struct config_option *table,
+                            const char *argument)
+{
+    fprintf(stderr, "%s: unexpected argument \"%s\"; allowed: --help, --version, healthcheck, ",
+            binary, argument);
+    for (const struct config_option *o = table; o->name; o++) {
+        fprintf(stderr, "%s%s", o->flag ? o->flag : "", o->flag ? ", " : "");
+    }
+    fputs("or none\n", stderr);
 }
 
 enum startup_command startup_command(const char *binary, const char *summary,
@@ -35,7 +62,6 @@ enum startup_command startup_command(const char *binary, const char *summary,
     if (argc <= 1) {
         return STARTUP_RUN;
     }
-    const char *wrong = argc > 2 ? argv[2] : argv[1];
     if (argc == 2) {
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
             print_help(binary, summary, table);
@@ -49,10 +75,14 @@ enum startup_command startup_command(const char *binary, const char *summary,
             return STARTUP_HEALTHCHECK;
         }
     }
-    fprintf(stderr,
-            "%s: unexpected argument \"%s\"; allowed: --help, --version, healthcheck, or none\n",
-            binary, wrong);
-    return STARTUP_WRONG;
+    for (int i = 1; i < argc; i++) {
+        const struct config_option *o = option_of_flag(table, argv[i]);
+        if (!o || setenv(o->name, "true", 1)) { // fails only without memory
+            refuse_argument(binary, table, i == 1 && argc > 2 && !o ? argv[2] : argv[i]);
+            return STARTUP_WRONG;
+        }
+    }
+    return STARTUP_RUN;
 }
 
 // --- Configuration

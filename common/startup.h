@@ -14,7 +14,8 @@ struct process_config;
 
 enum startup_command { STARTUP_RUN, STARTUP_HEALTHCHECK, STARTUP_DONE, STARTUP_WRONG };
 
-// Reads the command line; prints help or version for STARTUP_DONE, the error for STARTUP_WRONG.
+// Reads the command line; prints help or version for STARTUP_DONE, the error for STARTUP_WRONG. A
+// flag of the table goes to the environment, for startup_config().
 enum startup_command startup_command(const char *binary, const char *summary,
                                      const struct config_option *table, int argc, char **argv);
 

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The write path of the log. What has to be decided is decided in journal_append_prepare(), so that
-// journal_append_write() is only system calls in an order that leaves a readable log wherever it is interrupted.
+// journal_append_write() is only calls to the io in an order that leaves a readable log wherever it is interrupted.
 #include "services/queue/journal.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/random.h"
@@ -108,6 +105,7 @@ int journal_append_prepare(struct journal *j, struct append *a, struct buf *fram
                           .first_seq = j->next_seq,
                           .count = count,
                           .stored_ms = now_ms > j->last_ms ? now_ms : j->last_ms,
+                          .io = j->options.io,
                           .dir_fd = j->dir_fd,
                           .fd = -1,
                           .sealed_fd = -1 };
@@ -136,22 +134,6 @@ int journal_append_prepare(struct journal *j, struct append *a, struct buf *fram
 
 // --- Write
 
-// Writes all n bytes at offset. Returns 0 or a negative errno.
-static int write_all(int fd, const void *bytes, size_t n, uint64_t offset)
-{
-    for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, (off_t)(offset + done));
-        if (put < 0 && errno == EINTR) {
-            continue;
-        }
-        if (put <= 0) {
-            return put < 0 ? -errno : -EIO;
-        }
-        done += (size_t)put;
-    }
-    return 0;
-}
-
 static bool is_full(int status)
 {
     return status == -ENOSPC || status == -EDQUOT || status == -EFBIG;
@@ -166,54 +148,54 @@ static int step(struct append *a, const char *name, int status)
 }
 
 // A failed sync is never "no room", whatever it says: what is on disk is not known any more.
-static int sync_step(struct append *a, const char *name, int result)
+static int sync_step(struct append *a, const char *name, int status)
 {
-    if (result == 0) {
-        return 0;
+    if (status) {
+        a->failed = name;
     }
-    a->failed = name;
-    return errno == ENOSPC ? -EIO : -errno;
+    return status == -ENOSPC ? -EIO : status;
 }
 
 // Where the file system cannot reserve room, the file is only given its length.
-static int reserve(int fd, uint64_t bytes)
+static int reserve(const struct append *a, uint64_t bytes)
 {
-    if (fallocate(fd, 0, 0, (off_t)bytes) == 0) {
-        return 0;
-    }
-    if (errno != EOPNOTSUPP && errno != ENOSYS) {
-        return -errno;
-    }
-    return ftruncate(fd, (off_t)bytes) ? -errno : 0;
+    int status = a->io->reserve(a->io, a->fd, bytes);
+    return status == -EOPNOTSUPP || status == -ENOSYS ? a->io->resize(a->io, a->fd, bytes) : status;
 }
 
-static int write_headers(int fd, const struct segment_header *h)
+static int write_headers(const struct append *a, const struct segment_header *h)
 {
     uint8_t bytes[FORMAT_FRAMES] = { 0 };
     (void)segment_header_encode(h, bytes); // its CRC is known
     memcpy(bytes + FORMAT_HEADER_COPY, bytes, FORMAT_HEADER_BYTES);
-    return write_all(fd, bytes, sizeof bytes, 0);
+    return io_write_all(a->io, a->fd, bytes, sizeof bytes, 0);
+}
+
+static int write_frame(struct append *a)
+{
+    return step(a, "writing", io_write_all(a->io, a->fd, a->frame->data, a->frame->len, a->offset));
 }
 
 static int write_fresh(struct append *a)
 {
     const struct segment *s = a->fresh;
-    a->fd = openat(a->dir_fd, NEXT_NAME, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int status = a->fd < 0 ? step(a, "making " NEXT_NAME, -errno) : 0;
+    a->fd = a->io->open(a->io, a->dir_fd, NEXT_NAME, IO_MAKE);
+    int status = a->fd < 0 ? step(a, "making " NEXT_NAME, a->fd) : 0;
     if (status == 0) {
-        status = step(a, "reserving room for a segment", reserve(a->fd, s->file_bytes));
+        status = step(a, "reserving room for a segment", reserve(a, s->file_bytes));
     }
     if (status == 0) {
-        status = step(a, "writing the header", write_headers(a->fd, &s->header));
+        status = step(a, "writing the header", write_headers(a, &s->header));
     }
     if (status == 0) {
-        status = step(a, "writing the checkpoint",
-                      write_all(a->fd, a->checkpoint.data, a->checkpoint.len, FORMAT_FRAMES));
+        status =
+            step(a, "writing the checkpoint",
+                 io_write_all(a->io, a->fd, a->checkpoint.data, a->checkpoint.len, FORMAT_FRAMES));
     }
     if (status == 0 && a->frame) {
-        status = step(a, "writing", write_all(a->fd, a->frame->data, a->frame->len, a->offset));
+        status = write_frame(a);
     }
-    return status ? status : sync_step(a, "fsync of the new segment", fsync(a->fd));
+    return status ? status : sync_step(a, "fsync of the new segment", a->io->sync(a->io, a->fd));
 }
 
 static int write_seal(struct append *a)
@@ -222,16 +204,17 @@ static int write_seal(struct append *a)
         return 0;
     }
     int status = step(a, "writing the seal",
-                      write_all(a->sealed_fd, a->seal.data, a->seal.len, a->seal_offset));
+                      io_write_all(a->io, a->sealed_fd, a->seal.data, a->seal.len, a->seal_offset));
     if (status) {
         return status;
     }
-    status = sync_step(a, "fdatasync of the seal", fdatasync(a->sealed_fd));
-    if (status == 0 && ftruncate(a->sealed_fd, (off_t)(a->seal_offset + a->seal.len))) {
+    status = sync_step(a, "fdatasync of the seal", a->io->sync_data(a->io, a->sealed_fd));
+    if (status == 0 && a->io->resize(a->io, a->sealed_fd, a->seal_offset + a->seal.len)) {
         a->failed = "cutting the sealed segment";
         status = -EIO;
     }
-    return status ? status : sync_step(a, "fsync of the sealed segment", fsync(a->sealed_fd));
+    return status ? status
+                  : sync_step(a, "fsync of the sealed segment", a->io->sync(a->io, a->sealed_fd));
 }
 
 // After this step the new segment is part of the log.
@@ -239,11 +222,11 @@ static int install(struct append *a)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(a->fresh->header.first_seq, name);
-    if (renameat(a->dir_fd, NEXT_NAME, a->dir_fd, name)) {
+    if (a->io->rename(a->io, a->dir_fd, NEXT_NAME, name)) {
         a->failed = "renaming the new segment";
         return -EIO;
     }
-    return sync_step(a, "fsync of the directory", fsync(a->dir_fd));
+    return sync_step(a, "fsync of the directory", a->io->sync_dir(a->io, a->dir_fd));
 }
 
 static int write_roll(struct append *a)
@@ -256,9 +239,9 @@ static int write_roll(struct append *a)
         return install(a);
     }
     if (a->fd >= 0) {
-        (void)close(a->fd); // is thrown away
+        a->io->close(a->io, a->fd); // is thrown away
         a->fd = -1;
-        (void)unlinkat(a->dir_fd, NEXT_NAME, 0); // else the next start removes it
+        (void)a->io->unlink(a->io, a->dir_fd, NEXT_NAME); // else the next start removes it
     }
     return status;
 }
@@ -274,11 +257,11 @@ int journal_append_write(struct append *a)
         a->write_us = clock_mono_us() - start_us;
         return status;
     }
-    int status = step(a, "writing", write_all(a->fd, a->frame->data, a->frame->len, a->offset));
+    int status = write_frame(a);
     int64_t written_us = clock_mono_us();
     a->write_us = written_us - start_us;
     if (status == 0) {
-        status = sync_step(a, "fdatasync", fdatasync(a->fd));
+        status = sync_step(a, "fdatasync", a->io->sync_data(a->io, a->fd));
         a->sync_us = clock_mono_us() - written_us;
     }
     return status;
@@ -301,12 +284,21 @@ static int add_segment(struct journal *j, struct segment *s)
     return 0;
 }
 
+// Frames are added as they were written: nothing is read, and nothing damaged.
+static struct segment_reader reader(struct journal *j)
+{
+    return (struct segment_reader){ .io = j->options.io,
+                                    .dir_fd = j->dir_fd,
+                                    .block_bytes = j->options.block_bytes,
+                                    .catalog = &j->catalog };
+}
+
 // The new segment takes its place in the list: behind the sealed one, or instead of one that had no events.
 static int adopt_fresh(struct journal *j, struct append *a)
 {
     struct segment *old = last_segment(j);
     if (j->fd >= 0) {
-        (void)close(j->fd); // everything in it was synced
+        a->io->close(a->io, j->fd); // everything in it was synced
     }
     j->fd = a->fd;
     j->roll = false;
@@ -324,7 +316,7 @@ static int adopt_fresh(struct journal *j, struct append *a)
     }
     struct segment *s = a->fresh;
     a->fresh = NULL; // is the journal's now
-    struct segment_reader r = { j->dir_fd, j->options.block_bytes, &j->catalog, NULL, NULL };
+    struct segment_reader r = reader(j);
     struct frame f = frame_view((const uint8_t *)a->checkpoint.data);
     return segment_add_frame(&r, s, &f, FORMAT_FRAMES);
 }
@@ -335,7 +327,7 @@ int journal_append_finish(struct journal *j, struct append *a, int status)
         status = adopt_fresh(j, a);
     }
     if (status == 0 && a->frame) {
-        struct segment_reader r = { j->dir_fd, j->options.block_bytes, &j->catalog, NULL, NULL };
+        struct segment_reader r = reader(j);
         struct frame f = frame_view((const uint8_t *)a->frame->data);
         status = segment_add_frame(&r, last_segment(j), &f, a->offset);
     }
@@ -345,7 +337,7 @@ int journal_append_finish(struct journal *j, struct append *a, int status)
     } else {
         j->roll = false; // where the open segment has room, it goes on there
         if (a->roll && a->fd >= 0 && a->fd != j->fd) {
-            (void)close(a->fd); // the new segment did not become part of the log
+            a->io->close(a->io, a->fd); // the new segment did not become part of the log
         }
     }
     release(a);

@@ -4,9 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 struct block *block_of_frame(struct buf *frame, uint64_t topics)
 {
@@ -34,20 +32,12 @@ static int read_file(const struct block_read *r, uint8_t *data)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(r->ref.segment, name);
-    int fd = openat(r->dir_fd, name, O_RDONLY | O_CLOEXEC);
+    int fd = r->io->open(r->io, r->dir_fd, name, IO_READ);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
-    int status = 0;
-    for (size_t done = 0; status == 0 && done < r->ref.bytes;) {
-        ssize_t got = pread(fd, data + done, r->ref.bytes - done, (off_t)(r->ref.offset + done));
-        if (got > 0) {
-            done += (size_t)got;
-        } else if (got == 0 || errno != EINTR) {
-            status = got < 0 ? -errno : -ENODATA;
-        }
-    }
-    (void)close(fd); // was only read
+    int status = io_read_all(r->io, fd, data, r->ref.bytes, r->ref.offset);
+    r->io->close(r->io, fd);
     return status;
 }
 

@@ -24,6 +24,7 @@ void block_destroy(struct block **b);
 
 // A read of a block from its file, and what came of it.
 struct block_read {
+    const struct io *io;
     int dir_fd;
     struct block_ref ref;
     struct block *block; // NULL after an error

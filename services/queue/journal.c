@@ -4,9 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 void journal_close(struct journal **j)
 {
@@ -19,10 +17,10 @@ void journal_close(struct journal **j)
     free((*j)->segments);
     catalog_fini(&(*j)->catalog);
     if ((*j)->fd >= 0) {
-        (void)close((*j)->fd); // everything acknowledged was synced
+        (*j)->options.io->close((*j)->options.io, (*j)->fd); // everything acknowledged was synced
     }
     if ((*j)->dir_fd >= 0) {
-        (void)close((*j)->dir_fd); // was only read
+        (*j)->options.io->close((*j)->options.io, (*j)->dir_fd);
     }
     free(*j);
     *j = NULL;
@@ -208,7 +206,7 @@ void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t 
 {
     uint64_t sum = journal_bytes(j);
     size_t n = 0;
-    *ret_removal = (struct removal){ .dir_fd = j->dir_fd };
+    *ret_removal = (struct removal){ .io = j->options.io, .dir_fd = j->dir_fd };
     while (n < JOURNAL_REMOVE_MAX && n + 1 < j->n_segments) {
         bool old = age_ms && now_ms - segment_age_from(j, n) > age_ms;
         if (!old && !(bytes && sum > bytes)) {
@@ -238,9 +236,10 @@ int journal_remove(const struct removal *r)
     for (size_t i = 0; i < r->n; i++) { // from the oldest on: what is left has no hole
         char name[SEGMENT_NAME_SIZE];
         segment_name(r->segments[i], name);
-        if (unlinkat(r->dir_fd, name, 0) && errno != ENOENT) {
-            return -errno;
+        int status = r->io->unlink(r->io, r->dir_fd, name);
+        if (status && status != -ENOENT) {
+            return status;
         }
     }
-    return r->n && fsync(r->dir_fd) ? -errno : 0;
+    return r->n ? r->io->sync_dir(r->io, r->dir_fd) : 0;
 }

@@ -15,16 +15,18 @@
 enum journal_note { JOURNAL_INFO, JOURNAL_WARNING, JOURNAL_DAMAGE };
 
 struct journal_options {
-    const char *dir; // exists; borrowed for the journal's life
+    const char *dir;     // exists; borrowed for the journal's life
+    const struct io *io; // where that is; borrowed likewise. NULL: files of the operating system
     uint64_t segment_bytes;
     uint32_t block_bytes;
+    bool strict; // a log in which opening comes to any damage is not opened: -EBADMSG
     // A sentence for the log. During journal_open() only, in its thread. May be NULL.
     void (*on_note)(enum journal_note note, const char *text, void *data);
     void *data;
 };
 
 struct journal {
-    struct journal_options options;
+    struct journal_options options; // its io is never NULL
     int dir_fd;
     int fd; // of the open segment; -1: there is none
     uint8_t uuid[16];
@@ -64,6 +66,7 @@ struct append {
     uint32_t count;     // of its events
     int64_t stored_ms;
     // Where it goes
+    const struct io *io;
     int dir_fd;
     int fd;
     uint64_t offset;
@@ -126,6 +129,7 @@ uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_
 #define JOURNAL_REMOVE_MAX 64 // segments removed in one go
 
 struct removal {
+    const struct io *io;
     int dir_fd;
     uint64_t segments[JOURNAL_REMOVE_MAX]; // first sequences
     size_t n;

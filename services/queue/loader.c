@@ -115,7 +115,9 @@ static void on_read(uv_work_t *work, int status)
 static void start(struct slot *s, const struct block_ref *ref)
 {
     struct loader *l = s->loader;
-    s->read = (struct block_read){ .dir_fd = l->options.journal->dir_fd, .ref = *ref };
+    s->read = (struct block_read){ .io = l->options.journal->options.io,
+                                   .dir_fd = l->options.journal->dir_fd,
+                                   .ref = *ref };
     s->work.data = s;
     s->busy = true;
     (void)uv_queue_work(l->options.loop, &s->work, on_work,

@@ -34,6 +34,13 @@ static const struct config_option options[] = {
       .min = 1024 * 1024,
       .max = 1024 * 1024 * 1024,
       .help = "length of a new segment file" },
+    { .name = "SLUICE_QUEUE_STRICT",
+      .kind = CONFIG_BOOLEAN,
+      .offset = offsetof(struct server_config, strict),
+      .fallback = "false",
+      .help = "true: does not start on a log in which damage is found while opening; "
+              "false: names what is lost, serves the rest",
+      .flag = "--strict" },
     CONFIG_END
 };
 

@@ -4,15 +4,12 @@
 #include "services/queue/journal.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/random.h"
@@ -25,6 +22,7 @@ struct opening {
     char *error;
     uint64_t *seqs; // of the segment files, in order
     size_t n_seqs, cap_seqs;
+    size_t n_damages;  // places that were told of as damaged
     bool last_damaged; // the segment that is being read, so in the end the last
 };
 
@@ -60,6 +58,7 @@ static void on_damage(const struct segment *s, const struct damage *d, void *dat
     segment_name(s->header.first_seq, name);
     (void)journal_note_lost(o->j, d->first_seq, d->last_seq); // the sum is told at the end
     o->last_damaged = true;
+    o->n_damages++;
     if (d->bytes == 0) {
         return; // known since it was sealed
     }
@@ -96,35 +95,25 @@ static int add_seq(struct opening *o, uint64_t seq)
     return 0;
 }
 
-static DIR *open_dir(const struct journal *j)
+static int on_segment_name(const char *name, void *arg)
 {
-    int fd = openat(j->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!d && fd >= 0) {
-        (void)close(fd); // was only opened
-    }
-    return d;
+    uint64_t seq;
+    return segment_name_parse(name, &seq) ? add_seq(arg, seq) : 0;
 }
 
 static int list_segments(struct opening *o)
 {
-    DIR *d = open_dir(o->j);
-    if (!d) {
-        return fail(o, -errno, "%s: cannot be listed: %s", o->j->options.dir, strerror(errno));
+    const struct io *io = o->j->options.io;
+    int status = io->list(io, o->j->dir_fd, on_segment_name, o);
+    if (status) {
+        return status == -ENOMEM ? fail(o, status, "out of memory")
+                                 : fail(o, status, "%s: cannot be listed: %s", o->j->options.dir,
+                                        strerror(-status));
     }
-    struct dirent *entry;
-    int status = 0;
-    while (status == 0 && (entry = readdir(d))) {
-        uint64_t seq;
-        if (segment_name_parse(entry->d_name, &seq)) {
-            status = add_seq(o, seq);
-        }
-    }
-    (void)closedir(d); // was only read
     if (o->n_seqs) {
         qsort(o->seqs, o->n_seqs, sizeof *o->seqs, by_seq);
     }
-    return status ? fail(o, status, "out of memory") : 0;
+    return 0;
 }
 
 // --- Reading segments
@@ -158,6 +147,7 @@ static int read_sealed(struct opening *o, struct segment *s, const char *name)
     }
     if (status == -EIO) {
         note(o->j, JOURNAL_DAMAGE, "%s: cannot be read: %s", name, strerror(EIO));
+        o->n_damages++;
         s->unreadable = true;
         return 0;
     }
@@ -210,6 +200,7 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
         return status;
     }
     if (s->unreadable) {
+        o->n_damages++;
         note(o->j, JOURNAL_DAMAGE, "%s: both headers are damaged; none of it can be read", name);
     } else {
         status = last ? segment_read_frames(&o->reader, s, ret_tail) : read_sealed(o, s, name);
@@ -230,16 +221,48 @@ static int check_sequence(struct opening *o)
                         "%s: overlaps with the segment before it; move one of them away", name);
         }
         if (s->next_seq < next->header.first_seq) {
+            o->n_damages++;
             note(j, JOURNAL_DAMAGE, "events %" PRIu64 " to %" PRIu64 " before %s are lost",
                  s->next_seq, next->header.first_seq - 1, name);
             (void)journal_note_lost(o->j, s->next_seq,
                                     next->header.first_seq - 1); // told at the end
         } else if (s->sealed && !next->unreadable && next->header.chain != s->chain) {
+            o->n_damages++;
             note(j, JOURNAL_DAMAGE,
                  "%s: does not continue the segment before it; no sequence is missing", name);
         }
     }
     return 0;
+}
+
+// A last segment without a header stays as it is. The log goes on behind every sequence that it may have had: as many
+// later as it has bytes, at each start again, until something is stored there.
+static void skip_last(struct opening *o)
+{
+    struct journal *j = o->j;
+    const struct segment *s = j->segments[j->n_segments - 1];
+    uint64_t from = s->header.first_seq;
+    j->next_seq = from + s->file_bytes;
+    (void)journal_note_lost(j, from, j->next_seq - 1); // told here and at the end
+    note(j, JOURNAL_DAMAGE,
+         "events from %" PRIu64 " on are lost; the log goes on with event %" PRIu64, from,
+         j->next_seq);
+}
+
+// Refuses a damaged log and names what is lost, as far as there is room for it.
+static int refuse_damage(struct opening *o)
+{
+    const struct journal *j = o->j;
+    char lost[128] = " LOST none";
+    size_t n = 0;
+    for (size_t i = 0; i < j->n_lost && n + 60 < sizeof lost; i++) { // two numbers and more fit
+        bool cut = i + 1 < j->n_lost && n + 120 >= sizeof lost;
+        n += (size_t)snprintf(lost + n, sizeof lost - n, " LOST %" PRIu64 "..%" PRIu64 "%s",
+                              j->lost[i].first_seq, j->lost[i].last_seq, cut ? " and more" : "");
+    }
+    return fail(o, -EBADMSG,
+                "the log is damaged (%zu found), and a strict queue does not start on it:%s",
+                o->n_damages, lost);
 }
 
 // Producers' sequences were read with the last segment, unless its checkpoint is damaged.
@@ -257,28 +280,33 @@ static int read_producers(struct opening *o, bool complete)
 
 // --- Changing the directory
 
+struct torn {
+    char oldest[NAME_MAX + 1];
+    size_t n;
+};
+
+static int on_torn_name(const char *name, void *arg)
+{
+    struct torn *torn = arg;
+    size_t length = strlen(name);
+    if (length > 5 && strcmp(name + length - 5, ".torn") == 0) {
+        torn->n++;
+        if (!torn->oldest[0] || strcmp(name, torn->oldest) < 0) {
+            (void)snprintf(torn->oldest, sizeof torn->oldest, "%s", name); // names fit
+        }
+    }
+    return 0;
+}
+
 // Deletes the oldest copies of unfinished writes, so that a process that is killed again and again does not fill
 // the disk with them.
 static void limit_torn(const struct journal *j)
 {
+    const struct io *io = j->options.io;
     for (;;) {
-        char oldest[NAME_MAX + 1] = "";
-        size_t n = 0;
-        DIR *d = open_dir(j);
-        struct dirent *entry;
-        while (d && (entry = readdir(d))) {
-            size_t length = strlen(entry->d_name);
-            if (length > 5 && strcmp(entry->d_name + length - 5, ".torn") == 0) {
-                n++;
-                if (!oldest[0] || strcmp(entry->d_name, oldest) < 0) {
-                    (void)snprintf(oldest, sizeof oldest, "%s", entry->d_name); // names fit
-                }
-            }
-        }
-        if (d) {
-            (void)closedir(d); // was only read
-        }
-        if (n < MAX_TORN || unlinkat(j->dir_fd, oldest, 0)) {
+        struct torn torn = { .n = 0 };
+        int status = io->list(io, j->dir_fd, on_torn_name, &torn);
+        if (status || torn.n < MAX_TORN || io->unlink(io, j->dir_fd, torn.oldest)) {
             return;
         }
     }
@@ -286,22 +314,14 @@ static void limit_torn(const struct journal *j)
 
 static int write_copy(const struct journal *j, const char *name, const uint8_t *data, size_t n)
 {
-    int fd = openat(j->dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const struct io *io = j->options.io;
+    int fd = io->open(io, j->dir_fd, name, IO_MAKE);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
-    int status = 0;
-    for (size_t done = 0; status == 0 && done < n;) {
-        ssize_t put = write(fd, data + done, n - done);
-        if (put < 0 && errno != EINTR) {
-            status = -errno;
-        }
-        done += put > 0 ? (size_t)put : 0;
-    }
-    if (status == 0 && fsync(fd)) {
-        status = -errno;
-    }
-    (void)close(fd); // was synced
+    int status = io_write_all(io, fd, data, n, 0);
+    status = status ? status : io->sync(io, fd);
+    io->close(io, fd);
     return status;
 }
 
@@ -309,14 +329,14 @@ static int write_copy(const struct journal *j, const char *name, const uint8_t *
 static int cut_tail(struct opening *o, const struct segment *s)
 {
     struct journal *j = o->j;
+    const struct io *io = j->options.io;
     size_t n = s->file_bytes - s->end;
     uint8_t *data = malloc(n);
     char name[64];
     if (!data) {
         return fail(o, -ENOMEM, "out of memory");
     }
-    ssize_t got = pread(j->fd, data, n, (off_t)s->end);
-    int status = got == (ssize_t)n ? 0 : got < 0 ? -errno : -EIO;
+    int status = io_read_all(io, j->fd, data, n, s->end);
     while (n > 0 && data[n - 1] == 0) {
         n--;
     }
@@ -325,9 +345,9 @@ static int cut_tail(struct opening *o, const struct segment *s)
     limit_torn(j);
     status = status ? status : write_copy(j, name, data, n);
     free(data);
-    if (status == 0 && (ftruncate(j->fd, (off_t)s->end) || fsync(j->fd) || fsync(j->dir_fd))) {
-        status = -errno;
-    }
+    status = status ? status : io->resize(io, j->fd, s->end);
+    status = status ? status : io->sync(io, j->fd);
+    status = status ? status : io->sync_dir(io, j->dir_fd);
     if (status) {
         return fail(o, status, "cannot cut off an unfinished write: %s", strerror(-status));
     }
@@ -341,67 +361,57 @@ static int cut_tail(struct opening *o, const struct segment *s)
 static int open_last(struct opening *o, struct segment *s, enum segment_tail tail)
 {
     struct journal *j = o->j;
+    const struct io *io = j->options.io;
     char name[SEGMENT_NAME_SIZE];
     segment_name(s->header.first_seq, name);
-    j->fd = openat(j->dir_fd, name, O_RDWR | O_CLOEXEC);
+    j->fd = io->open(io, j->dir_fd, name, IO_UPDATE);
     if (j->fd < 0) {
-        return fail(o, -errno, "%s: cannot be opened for writing: %s", name, strerror(errno));
+        return fail(o, j->fd, "%s: cannot be opened for writing: %s", name, strerror(-j->fd));
     }
     int status = tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
     if (status) {
         return status;
     }
-    if (fallocate(j->fd, 0, 0, (off_t)s->file_bytes) && errno == ENOSPC) {
+    if (io->reserve(io, j->fd, s->file_bytes) == -ENOSPC) {
         j->roll = true; // the next append finds out whether there is room again
     }
-    return 0;
-}
-
-// A last segment without a header is put aside; the log goes on behind every sequence that it may have had.
-static int put_aside(struct opening *o, struct segment *s)
-{
-    struct journal *j = o->j;
-    char name[SEGMENT_NAME_SIZE], bad[SEGMENT_NAME_SIZE];
-    segment_name(s->header.first_seq, name);
-    (void)snprintf(bad, sizeof bad, "%020" PRIu64 ".bad",
-                   s->header.first_seq); // as long as the name
-    if (renameat(j->dir_fd, name, j->dir_fd, bad) || fsync(j->dir_fd)) {
-        return fail(o, -errno, "%s: cannot be renamed: %s", name, strerror(errno));
-    }
-    uint64_t from = s->header.first_seq, to = from + s->file_bytes;
-    if (j->n_segments > 1) {
-        from = j->segments[j->n_segments - 2]->next_seq;
-        (void)journal_note_lost(j, from, to - 1); // told below
-    }
-    note(j, JOURNAL_DAMAGE, "%s was renamed to %s; the log goes on with event %" PRIu64, name, bad,
-         to);
-    j->next_seq = to;
-    j->n_segments--;
-    segment_destroy(&s);
     return 0;
 }
 
 // Completes the sealing of the last segment, which was interrupted behind the seal frame.
 static int finish_seal(struct opening *o, struct segment *s)
 {
+    const struct io *io = o->j->options.io;
     char name[SEGMENT_NAME_SIZE];
     uint8_t trailer[FORMAT_TRAILER_BYTES];
     uint64_t size = s->seal_end + sizeof trailer;
     segment_name(s->header.first_seq, name);
     trailer_encode(s->end, s->header.salt, trailer);
-    int fd = openat(o->j->dir_fd, name, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || pwrite(fd, trailer, sizeof trailer, (off_t)s->seal_end) != sizeof trailer ||
-        ftruncate(fd, (off_t)size) || fsync(fd)) {
-        int status = -errno;
-        if (fd >= 0) {
-            (void)close(fd); // the start fails
-        }
-        return fail(o, status ? status : -EIO, "%s: cannot be sealed: %s", name, strerror(-status));
+    int fd = io->open(io, o->j->dir_fd, name, IO_UPDATE);
+    int status = fd < 0 ? fd : io_write_all(io, fd, trailer, sizeof trailer, s->seal_end);
+    status = status ? status : io->resize(io, fd, size);
+    status = status ? status : io->sync(io, fd);
+    if (fd >= 0) {
+        io->close(io, fd);
     }
-    (void)close(fd); // was synced
+    if (status) {
+        return fail(o, status, "%s: cannot be sealed: %s", name, strerror(-status));
+    }
     s->file_bytes = size;
     s->trailed = true;
     return 0;
+}
+
+// Time of storing of the last frame that is known.
+static int64_t latest_ms(const struct journal *j)
+{
+    int64_t latest = 0;
+    for (size_t i = 0; i < j->n_segments; i++) {
+        const struct segment *s = j->segments[i];
+        int64_t ms = s->frame_ms > s->header.made_ms ? s->frame_ms : s->header.made_ms;
+        latest = ms > latest ? ms : latest;
+    }
+    return latest;
 }
 
 static int settle_last(struct opening *o, enum segment_tail tail)
@@ -409,10 +419,8 @@ static int settle_last(struct opening *o, enum segment_tail tail)
     struct journal *j = o->j;
     struct segment *s = j->segments[j->n_segments - 1];
     if (s->unreadable) {
-        return put_aside(o, s);
+        return 0;
     }
-    j->next_seq = s->next_seq;
-    j->last_ms = s->frame_ms;
     if (o->last_damaged) {
         j->roll = true;
     }
@@ -447,9 +455,9 @@ static int recover(struct opening *o)
 {
     struct journal *j = o->j;
     enum segment_tail tail = SEGMENT_TAIL_CLEAN;
-    j->dir_fd = open(j->options.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    j->dir_fd = j->options.io->open_dir(j->options.io, j->options.dir);
     if (j->dir_fd < 0) {
-        return fail(o, -errno, "%s: cannot be opened: %s", j->options.dir, strerror(errno));
+        return fail(o, j->dir_fd, "%s: cannot be opened: %s", j->options.dir, strerror(-j->dir_fd));
     }
     o->reader.dir_fd = j->dir_fd;
     int status = list_segments(o);
@@ -459,13 +467,21 @@ static int recover(struct opening *o)
     status = status ? status : check_sequence(o);
     if (status == 0 && j->n_segments) {
         const struct segment *last = j->segments[j->n_segments - 1];
-        status = read_producers(o, !last->unreadable && last->checkpointed);
+        if (last->unreadable) {
+            skip_last(o);
+        } else {
+            j->next_seq = last->next_seq;
+        }
+        j->last_ms = latest_ms(j);
+        status = j->options.strict && o->n_damages ? refuse_damage(o) : 0;
+        status = status ? status : read_producers(o, !last->unreadable && last->checkpointed);
         status = status ? status : settle_last(o, tail);
     }
     if (status) {
         return status;
     }
-    (void)unlinkat(j->dir_fd, "next.tmp", 0); // of a write that was interrupted, if any
+    (void)j->options.io->unlink(j->options.io, j->dir_fd,
+                                "next.tmp"); // of a write that was interrupted, if any
     if (!has_uuid(j)) {
         make_uuid(j);
     }
@@ -482,9 +498,11 @@ int journal_open(const struct journal_options *options, struct journal **ret_jou
         return -ENOMEM;
     }
     *j = (struct journal){ .options = *options, .dir_fd = -1, .fd = -1, .next_seq = 1 };
+    j->options.io = options->io ? options->io : io_files();
     catalog_init(&j->catalog);
     struct opening o = { .j = j, .error = ret_error };
-    o.reader = (struct segment_reader){ -1, options->block_bytes, &j->catalog, on_damage, &o };
+    o.reader = (struct segment_reader){ j->options.io, -1,        options->block_bytes,
+                                        &j->catalog,   on_damage, &o };
     int status = recover(&o);
     free(o.seqs);
     if (status) {

@@ -7,6 +7,7 @@
 
 #include "services/queue/catalog.h"
 #include "services/queue/format.h"
+#include "services/queue/io.h"
 
 #define SEGMENT_NAME_SIZE 25 // "00000000000000000001.seg" and a NUL
 
@@ -39,7 +40,8 @@ struct segment {
 
 // How segments are read, and who hears what is wrong with them.
 struct segment_reader {
-    int dir_fd;
+    const struct io *io;
+    int dir_fd; // of the io, as every descriptor of the log
     uint32_t block_bytes;
     struct catalog *catalog;
     // A damaged range of the file; also one that the seal tells of (bytes 0).

@@ -5,49 +5,29 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define MAX_FILE_BYTES UINT32_MAX // offsets in an index have 32 bits
 
-static int open_file(int dir_fd, uint64_t first_seq)
+static int open_file(const struct segment_reader *r, uint64_t first_seq)
 {
     char name[SEGMENT_NAME_SIZE];
     segment_name(first_seq, name);
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 ? fd : -errno;
-}
-
-// Reads n bytes at offset. Returns 0, -ENODATA when the file ends before, or another negative errno.
-static int read_exactly(int fd, void *to, size_t n, uint64_t offset)
-{
-    for (size_t done = 0; done < n;) {
-        ssize_t got = pread(fd, (char *)to + done, n - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return got < 0 ? -errno : -ENODATA;
-        }
-        done += (size_t)got;
-    }
-    return 0;
+    return r->io->open(r->io, r->dir_fd, name, IO_READ);
 }
 
 // Reads [offset, offset + n) of a segment's file into new memory, which the caller frees.
-static int read_range(int dir_fd, const struct segment *s, uint64_t offset, size_t n,
-                      uint8_t **ret_data)
+static int read_range(const struct segment_reader *r, const struct segment *s, uint64_t offset,
+                      size_t n, uint8_t **ret_data)
 {
     uint8_t *data = malloc(n ? n : 1);
     if (!data) {
         return -ENOMEM;
     }
-    int fd = open_file(dir_fd, s->header.first_seq);
-    int status = fd < 0 ? fd : read_exactly(fd, data, n, offset);
+    int fd = open_file(r, s->header.first_seq);
+    int status = fd < 0 ? fd : io_read_all(r->io, fd, data, n, offset);
     if (fd >= 0) {
-        (void)close(fd); // was only read
+        r->io->close(r->io, fd);
     }
     if (status) {
         free(data);
@@ -57,36 +37,27 @@ static int read_range(int dir_fd, const struct segment *s, uint64_t offset, size
     return 0;
 }
 
-// Where the file's last data ends: reserved room that was never written is a hole, and need not be read to know
-// that it is zeros. A file system that knows no holes says the end of the file.
-static uint64_t data_end(int dir_fd, const struct segment *s)
+// Where the file's last data ends: reserved room that was never written need not be read.
+static uint64_t data_end(const struct segment_reader *r, const struct segment *s)
 {
-    off_t end = 0, size = (off_t)s->file_bytes;
-    int fd = open_file(dir_fd, s->header.first_seq);
-    while (fd >= 0) {
-        off_t data = lseek(fd, end, SEEK_DATA);
-        off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
-        if (hole <= end) {
-            end = data < 0 && errno == ENXIO ? end : size; // no more data, or no answer
-            break;
-        }
-        end = hole;
+    int fd = open_file(r, s->header.first_seq);
+    if (fd < 0) {
+        return s->file_bytes; // reading it fails likewise, and says why
     }
-    if (fd >= 0) {
-        (void)close(fd); // was only looked at
-    }
-    return fd >= 0 && end < size ? (uint64_t)end : s->file_bytes;
+    uint64_t end = r->io->data_end(r->io, fd, s->file_bytes);
+    r->io->close(r->io, fd);
+    return end;
 }
 
 // Reads a segment's file up to where its data ends.
-static int read_frames(int dir_fd, const struct segment *s, uint8_t **ret_data,
+static int read_frames(const struct segment_reader *r, const struct segment *s, uint8_t **ret_data,
                        struct scan *ret_scan)
 {
-    uint64_t n = data_end(dir_fd, s);
+    uint64_t n = data_end(r, s);
     if (s->unreadable || n < FORMAT_FRAMES) {
         return -ENODATA;
     }
-    int status = read_range(dir_fd, s, 0, n, ret_data);
+    int status = read_range(r, s, 0, n, ret_data);
     if (status == 0) {
         *ret_scan = (struct scan){ .data = *ret_data,
                                    .n = n,
@@ -120,7 +91,7 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
         uint8_t bytes[FORMAT_HEADER_BYTES];
         struct segment_header h = { 0 };
         uint32_t crc = 0;
-        int status = read_exactly(fd, bytes, sizeof bytes, places[i]);
+        int status = io_read_all(r->io, fd, bytes, sizeof bytes, places[i]);
         status = status ? status : segment_header_decode(bytes, &h, &crc);
         if (status == -EPROTONOSUPPORT || (status == 0 && h.first_seq != named)) {
             return status ? status : -EBADMSG;
@@ -139,27 +110,28 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
 
 int segment_open(const struct segment_reader *r, uint64_t first_seq, struct segment **ret_segment)
 {
-    struct stat st;
     struct segment *s = calloc(1, sizeof *s);
     if (!s) {
         return -ENOMEM;
     }
     s->header.first_seq = s->next_seq = first_seq;
     s->end = FORMAT_FRAMES;
-    int fd = open_file(r->dir_fd, first_seq);
+    int fd = open_file(r, first_seq);
     int status = fd < 0 ? fd : 0;
+    int64_t size = 0;
     if (fd >= 0) {
-        status = fstat(fd, &st) ? -errno : read_headers(r, s, fd);
-        (void)close(fd); // was only read
+        size = r->io->size(r->io, fd);
+        status = size < 0 ? (int)size : read_headers(r, s, fd);
+        r->io->close(r->io, fd);
     }
-    if (status == 0 && st.st_size > MAX_FILE_BYTES) {
+    if (status == 0 && size > MAX_FILE_BYTES) {
         status = -EFBIG;
     }
     if (status) {
         segment_destroy(&s);
         return status;
     }
-    s->file_bytes = (uint64_t)st.st_size;
+    s->file_bytes = (uint64_t)size;
     s->chain = s->header_crc;
     *ret_segment = s;
     return 0;
@@ -216,7 +188,7 @@ int segment_read_frames(const struct segment_reader *r, struct segment *s,
     uint8_t *data;
     struct scan scan;
     *ret_tail = SEGMENT_TAIL_CLEAN;
-    int status = read_frames(r->dir_fd, s, &data, &scan);
+    int status = read_frames(r, s, &data, &scan);
     if (status) {
         return status == -ENODATA ? 0 : status;
     }
@@ -232,7 +204,7 @@ int segment_read_producers(const struct segment_reader *r, const struct segment 
 {
     uint8_t *data;
     struct scan scan;
-    int status = read_frames(r->dir_fd, s, &data, &scan);
+    int status = read_frames(r, s, &data, &scan);
     if (status) {
         return status == -ENODATA ? 0 : status;
     }
@@ -312,7 +284,7 @@ static int find_seal(const struct segment_reader *r, const struct segment *s,
         return -EBADMSG;
     }
     uint64_t at = s->file_bytes - FORMAT_TRAILER_BYTES;
-    int status = read_range(r->dir_fd, s, at, FORMAT_TRAILER_BYTES, &trailer);
+    int status = read_range(r, s, at, FORMAT_TRAILER_BYTES, &trailer);
     if (status) {
         return status;
     }
@@ -321,7 +293,7 @@ static int find_seal(const struct segment_reader *r, const struct segment *s,
     if (status || offset < FORMAT_FRAMES || offset >= at) {
         return -EBADMSG;
     }
-    status = read_range(r->dir_fd, s, offset, at - offset, &data);
+    status = read_range(r, s, offset, at - offset, &data);
     if (status) {
         return status;
     }

@@ -402,6 +402,7 @@ static void on_open_work(uv_work_t *work)
     struct journal_options options = { .dir = s->dir,
                                        .segment_bytes = (uint64_t)s->config->segment_bytes,
                                        .block_bytes = JOURNAL_BLOCK_BYTES,
+                                       .strict = s->config->strict,
                                        .on_note = on_note };
     s->open_status = journal_open(&options, &s->journal, s->open_error);
 }

@@ -18,6 +18,7 @@ struct server_config {
     int64_t retention_ms;    // 0: none
     int64_t retention_bytes; // 0: none
     int64_t segment_bytes;
+    int64_t strict;
 };
 
 struct server;

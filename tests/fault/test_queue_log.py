@@ -34,12 +34,12 @@ class Daemon:
         self.log_path.touch()
         self.process = None
 
-    def start(self, instance="queue-1", **environment):
+    def start(self, instance="queue-1", *arguments, **environment):
         env = {**CLEAN, "SLUICE_HOME": str(self.home), "SLUICE_INSTANCE": instance,
                "SLUICE_QUEUE_SEGMENT_BYTES": "1MiB", **environment}
         with open(self.log_path, "ab") as log:
-            process = subprocess.Popen([BUILD / "sluice-queue"], env=env, stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log)
+            process = subprocess.Popen([BUILD / "sluice-queue", *arguments], env=env, stdin=subprocess.DEVNULL,
+                                       stdout=log, stderr=log)
         self.process = self.process or process
         return process
 
@@ -293,6 +293,32 @@ class TestDamage:
         with daemon.client() as client:
             assert read_raw(client) == ([1], [(2, 2)])
             assert client.publish([new_event("a.b", 1)])["first_seq"] == 3  # no sequence is used twice
+        daemon.stop()
+
+    @pytest.mark.parametrize("arguments,environment", [(["--strict"], {}), ([], {"SLUICE_QUEUE_STRICT": "true"})])
+    def test_a_strict_queue_does_not_start_on_it(self, daemon, arguments, environment):
+        daemon.start("queue-1", *arguments, **environment)
+        with daemon.client() as client:
+            client.publish([new_event("a.b", 1)])
+            client.publish([new_event("a.b", 2), new_event("a.b", 3)])
+        daemon.kill()
+        daemon.start("queue-1", *arguments, **environment)  # a process that was killed is no damage
+        with daemon.client() as client:
+            assert client.info()["events"] == 3
+        daemon.stop()
+        path = daemon.segments()[0]
+        data = path.read_bytes()
+        frames = [at for at in range(8192, len(data), 8) if data[at:at + 4] == b"SQF1"]
+        flip(path, frames[2] + 60)
+        before = {file.name: file.read_bytes() for file in (daemon.home / "queue").iterdir()}
+        process = daemon.start("queue-1", *arguments, **environment)
+        assert process.wait(10 * PATIENCE) == 1
+        daemon.process = None
+        assert "LOST 2..3" in daemon.log()
+        assert before == {file.name: file.read_bytes() for file in (daemon.home / "queue").iterdir()}
+        daemon.start()  # without it the rest is served
+        with daemon.client() as client:
+            assert read_raw(client) == ([1], [(2, 3)])
         daemon.stop()
 
     def test_unfinished_write_is_cut_and_kept(self, daemon):

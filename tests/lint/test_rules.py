@@ -35,6 +35,12 @@ CASES = [
     (rules.file_name, "gateway/helpers.h", "", None),
     (rules.unsafe_calls, "a.c", "n = atoi(text);\n", "// atoi() would do\nn = my_atoi(text);\n"),
     (rules.unsafe_calls, "a.c", 'sprintf(out, "x");\n', 'snprintf(out, 2, "strcpy(");\n'),
+    (
+        rules.file_calls,
+        "services/queue/a.c",
+        "status = pwrite(fd, b, n, 0);\n",
+        "io->pwrite(io, fd, b, n, 0);\ncommitter_open(loop);\n// fsync() is in io.c\n",
+    ),
     (rules.function_length, "a.c", "{\n" + "x;\n" * 71 + "}\n", "{\n" + "x;\n" * 70 + "}\n"),
     (rules.unfinished, "a.c", "// TODO: later\n", "// to do\n"),
     (rules.white_space, "a.c", "x \n", "x\n"),

@@ -32,6 +32,7 @@
 struct config {
     struct process_config common;
     int64_t number;
+    int64_t loud;
 };
 
 // clang-format off
@@ -40,6 +41,8 @@ static const struct config_option table[] = {
     { .name = "SLUICE_TEST_NUMBER", .kind = CONFIG_INTEGER,
       .offset = offsetof(struct config, number), .fallback = "5", .min = 1, .max = 9,
       .help = "a number of its own" },
+    { .name = "SLUICE_TEST_LOUD", .kind = CONFIG_BOOLEAN,
+      .offset = offsetof(struct config, loud), .help = "says more", .flag = "--loud" },
     CONFIG_END
 };
 // clang-format on
@@ -444,11 +447,33 @@ static void test_command_line(void **state)
     assert_in("out", "A program for tests.");
     assert_in("out", "SLUICE_TEST_NUMBER\n      a number of its own\n      an integer from 1 to 9; "
                      "default: 5\n");
+    assert_in("out", "Usage: sluice-test [--help | --version | healthcheck | --loud]\n");
+    assert_in("out", "true or false, or --loud for true\n");
     assert_string_equal(content_of("err"), "");
     assert_int_equal(run_with("--halp"), EXIT_USAGE);
     assert_line("err", "sluice-test: unexpected argument \"--halp\"; allowed: --help, --version, "
-                       "healthcheck, or none");
+                       "healthcheck, --loud, or none");
     assert_int_equal(access("var", F_OK), -1); // none of this makes a home
+}
+
+static void stop_loud(struct program *program)
+{
+    const struct config *config = (const void *)process_config(program->process); // begins with it
+    process_fail(program->process, config->loud ? 42 : 43, "was asked to");
+}
+
+static void test_flag_stands_for_true(void **state)
+{
+    (void)state;
+    struct child c = start_with("--loud", stop_loud, (struct program){ 0 });
+    assert_int_equal(wait_for_end(&c), 42);
+    c = start_with(NULL, stop_loud, (struct program){ 0 });
+    assert_int_equal(wait_for_end(&c), 43);
+    assert_int_equal(setenv("SLUICE_TEST_LOUD", "no", 1), 0);
+    c = start_with("--loud", stop_loud,
+                   (struct program){ 0 }); // who runs it is nearer than the environment
+    assert_int_equal(wait_for_end(&c), 42);
+    unsetenv("SLUICE_TEST_LOUD");
 }
 
 static void assert_refused(const char *variable, const char *value, const char *line)
@@ -764,6 +789,7 @@ int main(void)
         CASE(test_failing_while_it_runs),
         CASE(test_stopping_before_the_loop_runs),
         CASE(test_command_line),
+        CASE(test_flag_stands_for_true),
         CASE(test_wrong_configuration),
         CASE(test_wrong_admin_addresses),
         CASE(test_one_instance_at_a_time),
