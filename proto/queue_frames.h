@@ -14,6 +14,7 @@
 #define QUEUE_MAX_TOPIC 128                     // bytes; tokens [a-z0-9_-] joined by '.'
 #define QUEUE_MAX_KEY 256                       // bytes
 #define QUEUE_MAX_PRODUCER 64                   // bytes of a producer's name
+#define QUEUE_MAX_WHERE 1024                    // bytes of the text of a filter
 
 enum queue_frame_type {
     QUEUE_PUBLISH = 32,
@@ -82,6 +83,7 @@ struct queue_subscribe {
     struct str filters[QUEUE_MAX_FILTERS]; // topics; '*' one token, a last '>' the rest; none: all
     size_t n_filters;
     struct str key;        // only this key; p == NULL: all
+    struct str where;      // only what this filter takes (PROTOCOL.md 3.4); p == NULL: all
     enum queue_start from;
     uint64_t from_value;
     uint64_t until_seq;    // last sequence wanted; 0: no end
