@@ -573,11 +573,12 @@ int queue_client_publish(struct queue_client *c, uint64_t request, struct str fr
 static int copy_options(struct queue_subscription *s, const struct queue_subscribe *options)
 {
     s->options = *options;
-    buf_init(&s->text, QUEUE_MAX_FILTERS * QUEUE_MAX_TOPIC + QUEUE_MAX_KEY);
+    buf_init(&s->text, QUEUE_MAX_FILTERS * QUEUE_MAX_TOPIC + QUEUE_MAX_KEY + QUEUE_MAX_WHERE);
     for (size_t i = 0; i < options->n_filters; i++) {
         buf_append_str(&s->text, options->filters[i]);
     }
     buf_append_str(&s->text, options->key);
+    buf_append_str(&s->text, options->where);
     if (!buf_ok(&s->text)) {
         return buf_error(&s->text);
     }
@@ -587,6 +588,7 @@ static int copy_options(struct queue_subscription *s, const struct queue_subscri
         p += options->filters[i].n;
     }
     s->options.key.p = options->key.p ? p : NULL;
+    s->options.where.p = options->where.p ? p + options->key.n : NULL;
     return 0;
 }
 

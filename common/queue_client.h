@@ -58,7 +58,8 @@ struct queue_subscription_callbacks {
     void *data;
 };
 
-// options->subscription is chosen by the client; the rest is copied.
+// options->subscription is chosen by the client; the rest is copied. -ENOSPC: over the limit above;
+// -EMSGSIZE: strings longer than proto/queue_frames.h allows.
 __attribute__((warn_unused_result)) int
 queue_client_subscribe(struct queue_client *c, const struct queue_subscribe *options,
                        const struct queue_subscription_callbacks *callbacks,

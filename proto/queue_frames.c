@@ -221,7 +221,7 @@ void queue_subscribe_encode(struct buf *b, const struct queue_subscribe *f)
     assert(f->n_filters <= QUEUE_MAX_FILTERS && f->from < N_STARTS);
     begin(b, QUEUE_SUBSCRIBE, 3);
     writer_uint(b, f->subscription);
-    writer_map(b, f->key.p ? 7 : 6);
+    writer_map(b, 6u + (f->key.p != NULL) + (f->where.p != NULL));
     writer_key(b, "filters");
     writer_array(b, (uint32_t)f->n_filters);
     for (size_t i = 0; i < f->n_filters; i++) {
@@ -230,6 +230,10 @@ void queue_subscribe_encode(struct buf *b, const struct queue_subscribe *f)
     if (f->key.p) {
         writer_key(b, "key");
         writer_str(b, f->key);
+    }
+    if (f->where.p) {
+        writer_key(b, "where");
+        writer_str(b, f->where);
     }
     writer_key(b, "from");
     writer_str(b, start_names[f->from]);
@@ -287,6 +291,8 @@ static int read_option(struct reader *r, struct queue_subscribe *f)
         return read_filters(r, f);
     } else if (str_eq(name, STR("key"))) {
         return read_limited(r, QUEUE_MAX_KEY, &f->key);
+    } else if (str_eq(name, STR("where"))) {
+        return reader_str(r, &f->where); // one that is too long is told so, as any other that is wrong
     } else if (str_eq(name, STR("from"))) {
         return read_start(r, f);
     } else if (str_eq(name, STR("value"))) {

@@ -18,6 +18,7 @@
 #define QUEUE_MAX_RANGES 1024                   // in one SETTLE
 #define QUEUE_MAX_ERROR 256                     // bytes of what a member says of a failure
 #define QUEUE_MAX_METHOD 32                     // bytes of a CALL's method
+#define QUEUE_MAX_WHERE 1024                    // bytes of the text of a filter
 
 enum queue_frame_type {
     QUEUE_PUBLISH = 32,
@@ -96,6 +97,7 @@ struct queue_subscribe {
     struct str filters[QUEUE_MAX_FILTERS]; // topics; '*' one token, a last '>' the rest; none: all
     size_t n_filters;
     struct str key;        // only this key; p == NULL: all
+    struct str where;      // only what this filter takes (PROTOCOL.md 3.4); p == NULL: all
     enum queue_start from;
     uint64_t from_value;
     uint64_t until_seq;    // last sequence wanted; 0: no end

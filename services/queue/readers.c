@@ -126,7 +126,7 @@ static bool take(struct readers *r, struct subscription *s, const struct block *
             *ret_stop = until ? STOP_UNTIL : STOP_END;
             return true;
         }
-        if (e.stored_ms >= s->from_ms && subscription_matches(s, e.event)) {
+        if (e.stored_ms >= s->from_ms && subscription_matches(s, &e)) {
             if (c->n == c->max || (c->n && r->frame.len + e.event.n > FRAME_BYTES)) {
                 *ret_stop = STOP_FULL;
                 return true;
@@ -322,7 +322,7 @@ static uint64_t count_matches(const struct subscription *s, const struct block *
     struct queue_event_entry e;
     uint64_t n = 0;
     while (block_cursor_next(&cursor, &e) && e.seq < before) {
-        if (subscription_matches(s, e.event) && n++ == skip) {
+        if (subscription_matches(s, &e) && n++ == skip) {
             *ret_seq = e.seq;
         }
     }
@@ -443,6 +443,14 @@ static void refuse(struct readers *r, uint32_t peer, uint64_t subscription, enum
     }
 }
 
+static void refuse_filter(struct readers *r, uint32_t peer, const struct queue_subscribe *f,
+                          const struct where_error *e)
+{
+    char detail[256];
+    (void)snprintf(detail, sizeof detail, "at byte %zu of the filter: %s", e->at + 1, e->reason);
+    refuse(r, peer, f->subscription, REFUSED_INVALID_FILTER, detail);
+}
+
 static struct subscription *find(const struct client *c, uint64_t subscription)
 {
     struct subscription *s = c ? c->subscriptions : NULL;
@@ -500,7 +508,7 @@ static void find_start(const struct journal *j, struct subscription *s)
         s->next_seq = journal_find_time(j, s->from_ms);
         break;
     case QUEUE_FROM_LAST:
-        s->seeking = s->wanted.n_filters || s->wanted.key.p;
+        s->seeking = s->wanted.n_filters || s->wanted.key.p || s->where;
         s->seek_seq = j->next_seq;
         s->seek_wanted = value;
         s->next_seq = value < j->next_seq - first ? j->next_seq - value : first;
@@ -513,9 +521,16 @@ void readers_subscribe(struct readers *r, uint32_t peer, int fd, const struct qu
     if (!check(r, peer, f)) {
         return;
     }
-    struct client *c = clients_add(&r->clients, peer, fd);
-    struct subscription *s = c ? subscription_new(f) : NULL;
-    if (!s) {
+    struct subscription *s = NULL;
+    struct where_error error;
+    int status = subscription_new(f, &s, &error);
+    if (status == -EINVAL) {
+        refuse_filter(r, peer, f, &error);
+        return;
+    }
+    struct client *c = s ? clients_add(&r->clients, peer, fd) : NULL;
+    if (!c) {
+        subscription_destroy(&s);
         refuse(r, peer, f->subscription, REFUSED_TOO_MANY_SUBSCRIPTIONS, "out of memory");
         return;
     }

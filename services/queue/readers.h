@@ -10,7 +10,8 @@
 #include "services/queue/subscription.h"
 
 #define READERS_MAX_PER_CLIENT 64
-#define READERS_MAX 4096 // in all; each costs about 1 KiB and a look after each commit
+#define READERS_MAX                                                                                \
+    4096 // in all; each costs 1 KiB, with `where` 8 KiB, and a look after each commit
 #define READERS_STEP_BYTES                                                                         \
     (256 * 1024) // of events looked at or sent in one step of one subscription
 #define READERS_TURN_BYTES (1024 * 1024) // the same for all of them in one loop turn

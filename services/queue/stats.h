@@ -11,6 +11,7 @@
 #define STATS_REASONS(X)                                                                           \
     X(MALFORMED, "malformed")                                                                      \
     X(INVALID_TOPIC, "invalid-topic")                                                              \
+    X(INVALID_FILTER, "invalid-filter")                                                            \
     X(EVENT_TOO_LARGE, "event-too-large")                                                          \
     X(OUT_OF_ORDER, "out-of-order")                                                                \
     X(DISK_FULL, "disk-full")                                                                      \

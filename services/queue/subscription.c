@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "services/queue/subscription.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "services/queue/format.h"
@@ -16,21 +17,30 @@ static struct str copy(struct str s, char **at)
     return c;
 }
 
-struct subscription *subscription_new(const struct queue_subscribe *f)
+int subscription_new(const struct queue_subscribe *f, struct subscription **ret_subscription,
+                     struct where_error *ret_error)
 {
     size_t bytes = f->key.n + 1;
     for (size_t i = 0; i < f->n_filters; i++) {
         bytes += f->filters[i].n;
+    }
+    struct where *where = NULL;
+    int status = f->where.p ? where_compile(f->where, &where, ret_error) : 0;
+    if (status) {
+        return status;
     }
     struct subscription *s = calloc(1, sizeof *s);
     char *at = malloc(bytes);
     if (!s || !at) {
         free(s);
         free(at);
-        return NULL;
+        where_destroy(&where);
+        return -ENOMEM;
     }
     s->wanted = *f;
     s->text = at;
+    s->where = where;
+    s->wanted.where = (struct str){ NULL, 0 }; // its program is what counts from here on
     for (size_t i = 0; i < f->n_filters; i++) {
         s->wanted.filters[i] = copy(f->filters[i], &at);
     }
@@ -38,12 +48,14 @@ struct subscription *subscription_new(const struct queue_subscribe *f)
         s->wanted.key = copy(f->key, &at);
     }
     s->credit = f->credit;
-    return s;
+    *ret_subscription = s;
+    return 0;
 }
 
 void subscription_destroy(struct subscription **s)
 {
     if (*s) {
+        where_destroy(&(*s)->where);
         free((*s)->text);
         free(*s);
         *s = NULL;
@@ -60,7 +72,7 @@ static bool topic_wanted(const struct subscription *s, struct str topic)
     return s->wanted.n_filters == 0 && !topic_is_own(topic);
 }
 
-bool subscription_matches(const struct subscription *s, struct str event)
+static bool route_matches(const struct subscription *s, struct str event)
 {
     struct str topic, key;
     if (s->takes_all) {
@@ -70,6 +82,12 @@ bool subscription_matches(const struct subscription *s, struct str event)
         return false; // was checked when it was published
     }
     return (!s->wanted.key.p || str_eq(s->wanted.key, key)) && topic_wanted(s, topic);
+}
+
+bool subscription_matches(const struct subscription *s, const struct queue_event_entry *e)
+{
+    return route_matches(s, e->event) &&
+           (!s->where || where_matches(s->where, e->seq, e->stored_ms, e->event));
 }
 
 uint64_t subscription_topics(struct subscription *s, const struct catalog *catalog)

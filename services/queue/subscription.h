@@ -11,6 +11,7 @@
 
 #include "proto/queue_frames.h"
 #include "services/queue/catalog.h"
+#include "services/queue/where.h"
 
 enum subscription_state { SUB_READY, SUB_FOLLOWING, SUB_LOADING, SUB_BLOCKED };
 #define SUB_STATES 4
@@ -19,8 +20,9 @@ struct client;
 
 struct subscription {
     struct client *client;
-    struct queue_subscribe wanted; // strings are owned (text)
+    struct queue_subscribe wanted; // strings are owned (text); its where is not kept
     char *text;
+    struct where *where; // filter; NULL: all
     enum subscription_state state;
     uint64_t next_seq;    // everything before it was delivered or is not wanted
     uint64_t end_seq;     // without follow: what was stored when it began
@@ -38,12 +40,14 @@ struct subscription {
     struct subscription *next_of_client;
 };
 
-// Copies f. NULL: out of memory.
-struct subscription *subscription_new(const struct queue_subscribe *f);
+// Copies f. 0; -EINVAL when f->where is not a filter, and the error; -ENOMEM.
+__attribute__((warn_unused_result)) int subscription_new(const struct queue_subscribe *f,
+                                                         struct subscription **ret_subscription,
+                                                         struct where_error *ret_error);
 void subscription_destroy(struct subscription **s);
 
-// Whether the reader wants this event.
-bool subscription_matches(const struct subscription *s, struct str event);
+// Whether the reader wants this event, as far as topic, key and filter say.
+bool subscription_matches(const struct subscription *s, const struct queue_event_entry *e);
 
 // Bits of the topics that can match: a block without any of them has nothing for this reader. To be
 // asked before the events of a block are.

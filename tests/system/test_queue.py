@@ -127,6 +127,7 @@ class TestPublishing:
             msgpack.packb([32, "x", 1, 2]),
             msgpack.packb([34, 1, {"filters": "x"}, 1]),
             msgpack.packb([34, 1, {"from": "never"}, 1]),
+            msgpack.packb([34, 1, {"where": 5}, 1]),
             msgpack.packb({"a": 1}),
             b"\xdd\xff\xff\xff\xff",
         ],
@@ -170,6 +171,62 @@ class TestReading:
             10,
         ]
         assert events.read(f"test.{word}") == []
+
+    def test_where(self, events):
+        name = topic()
+        amounts = [999, 1000, 1000.5, 2**63, None, "1001", 1001]
+        batch = [
+            new_event(name, {"total": {"amount": a}, "tags": ["new"] * i}, key=f"k{i % 2}")
+            for i, a in enumerate(amounts)
+        ]
+        first = events.publish(batch)["first_seq"]
+
+        def read(where, **options):
+            return [e["seq"] - first for e in events.read(name, where=where, **options)]
+
+        assert read(".data.total.amount > 1000") == [2, 3, 6]
+        assert read(".data.total.amount == 9223372036854775808") == [3]
+        assert read('.data.total.amount in [999, "1001"] or .data.total.amount == null') == [0, 4, 5]
+        assert read('.key == "k1" and .data.tags contains "new"') == [1, 3, 5]
+        assert read('.key == "k0" and not exists .data.tags[0]') == [0]
+        assert read(f"not (.seq > {first + 1})") == [0, 1]
+        assert read('.time < "2020-01-01T00:00:00Z" or .stored_at < "2020-01-01T00:00:00Z"') == []
+        assert read(".data.total.amount > 1000", key="k0") == [2, 6]
+        newest = {"from": "last", "value": 2}
+        assert read(".data.total.amount > 1000", **newest) == [3, 6]
+        assert read(".data.total.amount > 1000", until_seq=first + 5) == [2, 3]
+        assert [
+            e["seq"] - first for e in events.read(where=f'.topic == "{name}" and .data.tags[4]')
+        ] == [5, 6]
+
+    def test_where_on_what_is_published_later(self, events, suite):
+        name = topic()
+        subscription = events.subscribe(
+            filters=[name], where=".data.n > 1", follow=True, **{"from": "end"}
+        )
+        assert events.receive()[:2] == [CAUGHT_UP, subscription]
+        with Queue(suite.queue_endpoint) as publisher:
+            publisher.publish([new_event(name, {"n": n}) for n in range(4)])
+        got = []
+        while len(got) < 2:
+            frame = events.receive()
+            got += [msgpack.unpackb(msgpack.unpackb(entry[2])[7])["n"] for entry in frame[2]]
+        assert got == [2, 3]
+
+    @pytest.mark.parametrize(
+        "where,detail",
+        [
+            (".data.total.amount >", "at byte 21 of the filter: here comes a path"),
+            (".total > 5", "at byte 1 of the filter: an event has .topic"),
+            ("", "at byte 1 of the filter: here comes a path"),
+            (".a" * 600, "at byte 1025 of the filter: a filter has at most 1024 bytes"),
+        ],
+    )
+    def test_where_that_is_none(self, events, where, detail):
+        with pytest.raises(Refused) as refusal:
+            events.read(where=where)
+        assert refusal.value.args[0] == "invalid-filter"
+        assert refusal.value.args[1].startswith(detail)
 
     def test_key(self, events, stored):
         assert self.values(events.read(f"test.{stored[0]}.>", key="k1")) == [1, 4, 7, 10]

@@ -383,17 +383,25 @@ static void test_events(void **state)
 {
     (void)state;
     connect_both();
-    subscribe((struct queue_subscribe){ .filters = { STR("a.*") },
+    char filter[] = "a.*", key[] = "k", where[] = ".seq > 1";
+    subscribe((struct queue_subscribe){ .filters = { str_of(filter) },
                                         .n_filters = 1,
-                                        .key = STR("k"),
+                                        .key = str_of(key),
+                                        .where = str_of(where),
                                         .from = QUEUE_FROM_TIME,
                                         .from_value = 99,
                                         .follow = true,
                                         .credit = 10 });
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
+    memset(filter, 'X', sizeof filter - 1); // the client must have its own, also after a reconnect
+    memset(key, 'X', sizeof key - 1);
+    memset(where, 'X', sizeof where - 1);
+    reconnect();
+    LOOP_UNTIL(queue.n == 1, LIMIT_MS);
     struct queue_subscribe f = subscribe_of(0);
     assert_true(str_eq(f.filters[0], STR("a.*")));
     assert_true(str_eq(f.key, STR("k")));
+    assert_true(str_eq(f.where, STR(".seq > 1")));
     assert_int_equal(f.from, QUEUE_FROM_TIME);
     assert_int_equal(f.from_value, 99);
     assert_int_equal(f.credit, 10);

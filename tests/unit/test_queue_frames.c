@@ -283,6 +283,7 @@ static void test_subscribe(void **state)
                                      .filters = { STR("a.*"), STR(">") },
                                      .n_filters = 2,
                                      .key = STR("k"),
+                                     .where = STR(".key == \"k\""),
                                      .from = (enum queue_start)from,
                                      .from_value = 17,
                                      .until_seq = 18,
@@ -298,6 +299,7 @@ static void test_subscribe(void **state)
         assert_str(g.filters[0], "a.*");
         assert_str(g.filters[1], ">");
         assert_str(g.key, "k");
+        assert_str(g.where, ".key == \"k\"");
         assert_int_equal(g.from, from);
         assert_int_equal(g.from_value, 17);
         assert_int_equal(g.until_seq, 18);
@@ -334,6 +336,7 @@ static void test_subscribe_defaults(void **state)
     assert_int_equal(queue_subscribe_decode(&r, fields, &g), 0);
     assert_int_equal(g.n_filters, 0);
     assert_null(g.key.p);
+    assert_null(g.where.p);
     assert_int_equal(g.from, QUEUE_FROM_START);
     assert_false(g.follow);
     assert_int_equal(g.credit, 9);
@@ -358,6 +361,11 @@ static void test_subscribe_malformed(void **state)
     begin_subscribe(b, 1);
     writer_key(b, "value");
     writer_int(b, -1);
+    writer_uint(b, 1);
+    assert_int_equal(decode(buf_str(b)), -EBADMSG);
+    begin_subscribe(b, 1);
+    writer_key(b, "where");
+    writer_bin(b, STR(".key"));
     writer_uint(b, 1);
     assert_int_equal(decode(buf_str(b)), -EBADMSG);
     begin_subscribe(b, 0);

@@ -10,6 +10,7 @@
 #include "services/queue/format.h"
 #include "services/queue/subscription.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 static struct subscription *make(const char *first, const char *second, const char *key)
@@ -29,8 +30,9 @@ static struct subscription *make(const char *first, const char *second, const ch
     if (key) {
         f.key = str_of(text[2]);
     }
-    struct subscription *s = subscription_new(&f);
-    assert_non_null(s);
+    struct subscription *s;
+    struct where_error error;
+    assert_int_equal(subscription_new(&f, &s, &error), 0);
     memset(text, 'X', sizeof text);
     return s;
 }
@@ -47,7 +49,7 @@ static bool matches(const struct subscription *s, const char *topic, const char 
     buf_init(&b, 1000);
     event_encode(&b, &e);
     assert_true(buf_ok(&b));
-    bool result = subscription_matches(s, buf_str(&b));
+    bool result = subscription_matches(s, &(struct queue_event_entry){ 1, 2, buf_str(&b) });
     buf_fini(&b);
     return result;
 }
@@ -76,6 +78,27 @@ static void test_matching(void **state)
     assert_true(matches(s, "a.b", ""));
     assert_false(matches(s, "a.b", "k"));
     subscription_destroy(&s);
+}
+
+static void test_filter(void **state)
+{
+    (void)state;
+    char text[] = ".seq == 1 and .stored_at == \"1970-01-01T00:00:00.002Z\" and .key starts \"k\"";
+    struct queue_subscribe f = { .filters = { STR("a.*") }, .n_filters = 1, .where = str_of(text) };
+    struct subscription *s = NULL;
+    struct where_error error;
+    assert_int_equal(subscription_new(&f, &s, &error), 0);
+    memset(text, 'X', sizeof text - 1);
+    assert_true(matches(s, "a.b", "k1")); // event 1, stored at 2
+    assert_false(matches(s, "a.b", "1k"));
+    assert_false(matches(s, "b.b", "k1"));
+    subscription_destroy(&s);
+    f.where = STR("exists");
+    assert_int_equal(subscription_new(&f, &s, &error), -EINVAL);
+    assert_int_equal(error.at, 6);
+    assert_null(s);
+    f.where = STR(""); // the empty filter is one, and not right
+    assert_int_equal(subscription_new(&f, &s, &error), -EINVAL);
 }
 
 static void test_bits_cover_every_topic_that_matches(void **state)
@@ -137,6 +160,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_matching),
+        cmocka_unit_test(test_filter),
         cmocka_unit_test(test_bits_cover_every_topic_that_matches),
         cmocka_unit_test(test_own_topics_are_hidden),
     };
