@@ -142,6 +142,16 @@ uint64_t journal_find_time(const struct journal *j, int64_t time_ms)
     return j->next_seq;
 }
 
+int64_t journal_stored_ms(const struct journal *j, uint64_t seq)
+{
+    struct block_ref ref;
+    if (!journal_find(j, seq, &ref) || ref.lost) {
+        return 0;
+    }
+    const struct segment *s = j->segments[segment_of(j, seq)];
+    return s->blocks[segment_block_of(s, seq)].first_ms;
+}
+
 // --- Damage
 
 uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq)

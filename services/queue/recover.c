@@ -265,17 +265,25 @@ static int refuse_damage(struct opening *o)
                 o->n_damages, lost);
 }
 
-// Producers' sequences were read with the last segment, unless its checkpoint is damaged.
-static int read_producers(struct opening *o, bool complete)
+// Producers' sequences and the state of groups were read with the last segment, unless its checkpoint is damaged:
+// then from the last one that is not, or from the first segment on.
+static int read_state(struct opening *o, bool complete)
 {
-    for (size_t i = o->j->n_segments; !complete && i-- > 0;) {
-        int status = segment_read_producers(&o->reader, o->j->segments[i]);
-        if (status < 0 && status != -EIO) { // -EIO was told of already
-            return fail(o, status, "cannot read the producers' sequences: %s", strerror(-status));
-        }
+    size_t from = o->j->n_segments;
+    int status = 0;
+    while (!complete && from > 0 &&
+           status >= 0) { // backwards: the producers, whose order does not matter
+        status = segment_read_state(&o->reader, o->j->segments[--from]);
+        status = status == -EIO ? 0 : status; // was told of already
         complete = status == 1;
     }
-    return 0;
+    o->reader.on_state = o->j->options.on_state;
+    for (size_t i = from; i < o->j->n_segments && status >= 0; i++) {
+        status = segment_read_state(&o->reader, o->j->segments[i]);
+        status = status == -EIO ? 0 : status;
+    }
+    return status < 0 ? fail(o, status, "cannot read the state in the log: %s", strerror(-status))
+                      : 0;
 }
 
 // --- Changing the directory
@@ -421,7 +429,7 @@ static int settle_last(struct opening *o, enum segment_tail tail)
     if (s->unreadable) {
         return 0;
     }
-    if (o->last_damaged) {
+    if (o->last_damaged || s->header.version != FORMAT_VERSION) {
         j->roll = true;
     }
     if (s->sealed) {
@@ -462,7 +470,9 @@ static int recover(struct opening *o)
     o->reader.dir_fd = j->dir_fd;
     int status = list_segments(o);
     for (size_t i = 0; status == 0 && i < o->n_seqs; i++) {
-        status = read_segment(o, o->seqs[i], i + 1 == o->n_seqs, &tail);
+        bool last = i + 1 == o->n_seqs;
+        o->reader.on_state = last ? j->options.on_state : NULL; // it begins with all of the state
+        status = read_segment(o, o->seqs[i], last, &tail);
     }
     status = status ? status : check_sequence(o);
     if (status == 0 && j->n_segments) {
@@ -474,7 +484,8 @@ static int recover(struct opening *o)
         }
         j->last_ms = latest_ms(j);
         status = j->options.strict && o->n_damages ? refuse_damage(o) : 0;
-        status = status ? status : read_producers(o, !last->unreadable && last->checkpointed);
+        o->reader.on_state = NULL;
+        status = status ? status : read_state(o, !last->unreadable && last->checkpointed);
         status = status ? status : settle_last(o, tail);
     }
     if (status) {
@@ -501,8 +512,9 @@ int journal_open(const struct journal_options *options, struct journal **ret_jou
     j->options.io = options->io ? options->io : io_files();
     catalog_init(&j->catalog);
     struct opening o = { .j = j, .error = ret_error };
-    o.reader = (struct segment_reader){ j->options.io, -1,        options->block_bytes,
-                                        &j->catalog,   on_damage, &o };
+    o.reader = (struct segment_reader){
+        j->options.io, -1, options->block_bytes, &j->catalog, on_damage, &o, NULL, options->state
+    };
     int status = recover(&o);
     free(o.seqs);
     if (status) {

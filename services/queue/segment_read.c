@@ -200,7 +200,7 @@ int segment_read_frames(const struct segment_reader *r, struct segment *s,
     return status;
 }
 
-int segment_read_producers(const struct segment_reader *r, const struct segment *s)
+int segment_read_state(const struct segment_reader *r, const struct segment *s)
 {
     uint8_t *data;
     struct scan scan;
@@ -215,11 +215,8 @@ int segment_read_producers(const struct segment_reader *r, const struct segment 
     bool checkpointed = false;
     while (status == 0 && (found = scan_next(&scan, &f, &d)) != SCAN_END) {
         struct record rec;
-        struct record_producer p;
         while (found == SCAN_FRAME && status == 0 && record_next(&f.payload, &rec) == 1) {
-            if (rec.type == RECORD_PRODUCER && record_producer_decode(rec.body, &p) == 0) {
-                status = catalog_note_producer(r->catalog, p.name, p.producer_seq, p.last_ms);
-            }
+            status = segment_take_state(r, &f, &rec);
         }
         checkpointed |= found == SCAN_FRAME && at == FORMAT_FRAMES && f.kind == FRAME_CHECKPOINT;
         at = scan.at;
