@@ -141,7 +141,8 @@ struct removal {
 void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t bytes,
                     struct removal *ret_removal);
 
-// Deletes the files. In any thread. 0 or a negative errno.
+// Deletes the files. In any thread. 0 or a negative errno: then the same removal is done again
+// before any other, or the log gets a hole.
 JOURNAL_CHECK int journal_remove(const struct removal *r);
 
 #endif

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+// Starting on what a bad disk has left: each case is one trouble, on a disk in memory, with many dice. What was served or
+// acknowledged once is there after every later loss of power.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "services/queue/block.h"
+#include "services/queue/journal.h"
+#include "tests/fault/queue_sim/disk.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SEGMENT_BYTES 12288
+#define SEEDS 200 // of the dice that each case is thrown with
+#define NOW INT64_C(4102444800000)
+
+static struct disk *disk;
+static struct journal *j;
+static char error[JOURNAL_ERROR_SIZE];
+
+static void new_disk(uint64_t seed)
+{
+    const struct disk_options options = { .page_bytes = 512,
+                                          .knows_holes = true,
+                                          .can_reserve = true };
+    disk = disk_new(seed, &options);
+}
+
+static int try_open(void)
+{
+    const struct journal_options options = {
+        .dir = "log", .io = disk_io(disk), .segment_bytes = SEGMENT_BYTES, .block_bytes = 512
+    };
+    return journal_open(&options, &j, error);
+}
+
+static void open_journal(void)
+{
+    int status = try_open();
+    if (status) {
+        fail_msg("journal_open: %d: %s", status, error);
+    }
+}
+
+static void end(enum disk_end how)
+{
+    journal_close(&j);
+    disk_end(disk, how);
+}
+
+static void finish(void)
+{
+    journal_close(&j);
+    disk_destroy(&disk);
+}
+
+// Appends one frame with one event of 900 bytes, and its producer's number.
+static int append(void)
+{
+    static char data[903] = "\xC5\x03\x84"; // MessagePack: 900 bytes
+    struct buf frame, event;
+    struct append a;
+    const struct event e = { .id = STR("id"),
+                             .topic = STR("a.b"),
+                             .key = STR("k"),
+                             .source = STR("/test"),
+                             .subject = STR(""),
+                             .traceparent = STR(""),
+                             .data = { data, sizeof data } };
+    const struct record_producer r = { j->next_seq, NOW, STR("store") };
+    buf_init(&frame, UINT32_MAX);
+    buf_init(&event, QUEUE_MAX_EVENT_BYTES);
+    event_encode(&event, &e);
+    frame_begin(&frame);
+    record_event(&frame, buf_str(&event));
+    record_producer(&frame, &r);
+    int status = journal_append_prepare(j, &a, &frame, FRAME_EVENTS, 1, NOW);
+    if (status == 0) {
+        status = journal_append_finish(j, &a, journal_append_write(&a));
+    }
+    buf_fini(&frame);
+    buf_fini(&event);
+    return status;
+}
+
+static void append_until_segments(size_t n)
+{
+    while (j->n_segments < n) {
+        assert_int_equal(append(), 0);
+    }
+}
+
+static void test_a_removal_leaves_no_hole(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct removal removal;
+        new_disk(seed);
+        open_journal();
+        append_until_segments(6);
+        uint64_t next = j->next_seq;
+        journal_expire(j, NOW, 0, SEGMENT_BYTES, &removal);
+        assert_int_equal(removal.n, 5);
+        disk_die_in(disk, 1 + seed % 10);
+        assert_int_equal(journal_remove(&removal), -EIO); // dies in it
+        end(DISK_POWER_LOST);
+        open_journal();
+        assert_int_equal(j->n_lost, 0);
+        assert_int_equal(j->next_seq, next);
+        assert_int_equal(journal_events(j), next - journal_first_seq(j));
+        finish();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_removal_leaves_no_hole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
