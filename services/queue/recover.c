@@ -357,49 +357,81 @@ static int cut_tail(struct opening *o, const struct segment *s)
     return 0;
 }
 
-// Opens the last segment for appending, and reserves its room again where it has lost that.
+// Completes the sealing of the last segment, which was interrupted behind the seal frame.
+static int finish_seal(const struct io *io, int fd, struct segment *s)
+{
+    uint8_t trailer[FORMAT_TRAILER_BYTES];
+    uint64_t size = s->seal_end + sizeof trailer;
+    trailer_encode(s->end, s->header.salt, trailer);
+    int status = io_write_all(io, fd, trailer, sizeof trailer, s->seal_end);
+    status = status ? status : io->resize(io, fd, size);
+    if (status == 0) {
+        s->file_bytes = size;
+        s->trailed = true;
+    }
+    return status;
+}
+
+// Whether these bytes, from the last block of a segment on, still end with the frame that was read before.
+static bool ends_as_read(const struct segment *s, const uint8_t *data, size_t n)
+{
+    struct scan scan = { .data = data, .n = n, .salt = s->header.salt };
+    struct frame f = { .crc = 0 };
+    struct damage d;
+    while (scan_next(&scan, &f, &d) != SCAN_END) {
+    }
+    return s->n_blocks == 0 || f.crc == s->chain;
+}
+
+// Makes durable what was found. The process before may have ended between a write and its sync, or because a sync
+// failed, after which the system's cache has what the disk has not, and a sync alone would not write it any more. From
+// now on it is served, and its events pass for stored when they are sent again: so the last block, which has whatever
+// was written last, is written again as it is.
+static int confirm(const struct io *io, int dir_fd, int fd, const struct segment *s)
+{
+    uint64_t from = s->n_blocks ? s->blocks[s->n_blocks - 1].offset : s->end;
+    size_t n = (s->sealed ? s->file_bytes : s->end) - from;
+    uint8_t *data = malloc(n ? n : 1);
+    int status = data ? io_read_all(io, fd, data, n, from) : -ENOMEM;
+    if (status == 0 && !ends_as_read(s, data, n)) {
+        status =
+            -ESTALE; // the system has dropped it from its cache meanwhile: then it was not on the disk
+    }
+    status = status ? status : io_write_all(io, fd, data, n, from);
+    free(data);
+    if (status == -ENOSPC) {
+        status = 0; // where bytes are not written in place; then the sync has to do
+    }
+    status = status ? status : io->sync(io, fd);
+    return status ? status : io->sync_dir(io, dir_fd);
+}
+
+// Opens the last segment, for appending if it is not sealed, and brings it into order.
 static int open_last(struct opening *o, struct segment *s, enum segment_tail tail)
 {
     struct journal *j = o->j;
     const struct io *io = j->options.io;
     char name[SEGMENT_NAME_SIZE];
     segment_name(s->header.first_seq, name);
-    j->fd = io->open(io, j->dir_fd, name, IO_UPDATE);
-    if (j->fd < 0) {
-        return fail(o, j->fd, "%s: cannot be opened for writing: %s", name, strerror(-j->fd));
+    int fd = io->open(io, j->dir_fd, name, IO_UPDATE);
+    if (fd < 0) {
+        return fail(o, fd, "%s: cannot be opened for writing: %s", name, strerror(-fd));
     }
-    int status = tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
-    if (status) {
-        return status;
+    if (!s->sealed) {
+        j->fd = fd;
     }
-    if (io->reserve(io, j->fd, s->file_bytes) == -ENOSPC) {
+    int status = !s->sealed && tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
+    if (status == 0) {
+        status = s->sealed && !s->trailed ? finish_seal(io, fd, s) : 0;
+        status = status ? status : confirm(io, j->dir_fd, fd, s);
+        status = status ? fail(o, status, "%s: cannot be written: %s", name, strerror(-status)) : 0;
+    }
+    if (s->sealed) {
+        io->close(io, fd);
+    } else if (status == 0 && io->reserve(io, fd, s->file_bytes) == -ENOSPC) {
         j->roll = true; // the next append finds out whether there is room again
     }
-    return 0;
-}
-
-// Completes the sealing of the last segment, which was interrupted behind the seal frame.
-static int finish_seal(struct opening *o, struct segment *s)
-{
-    const struct io *io = o->j->options.io;
-    char name[SEGMENT_NAME_SIZE];
-    uint8_t trailer[FORMAT_TRAILER_BYTES];
-    uint64_t size = s->seal_end + sizeof trailer;
-    segment_name(s->header.first_seq, name);
-    trailer_encode(s->end, s->header.salt, trailer);
-    int fd = io->open(io, o->j->dir_fd, name, IO_UPDATE);
-    int status = fd < 0 ? fd : io_write_all(io, fd, trailer, sizeof trailer, s->seal_end);
-    status = status ? status : io->resize(io, fd, size);
-    status = status ? status : io->sync(io, fd);
-    if (fd >= 0) {
-        io->close(io, fd);
-    }
-    if (status) {
-        return fail(o, status, "%s: cannot be sealed: %s", name, strerror(-status));
-    }
-    s->file_bytes = size;
-    s->trailed = true;
-    return 0;
+    return status;
 }
 
 // Time of storing of the last frame that is known.
@@ -423,9 +455,6 @@ static int settle_last(struct opening *o, enum segment_tail tail)
     }
     if (o->last_damaged) {
         j->roll = true;
-    }
-    if (s->sealed) {
-        return s->trailed ? 0 : finish_seal(o, s);
     }
     return open_last(o, s, tail);
 }
@@ -473,8 +502,10 @@ static int recover(struct opening *o)
             j->next_seq = last->next_seq;
         }
         j->last_ms = latest_ms(j);
-        status = j->options.strict && o->n_damages ? refuse_damage(o) : 0;
-        status = status ? status : read_producers(o, !last->unreadable && last->checkpointed);
+        status = read_producers(o, !last->unreadable && last->checkpointed);
+        if (status == 0 && j->options.strict && o->n_damages) {
+            status = refuse_damage(o);
+        }
         status = status ? status : settle_last(o, tail);
     }
     if (status) {

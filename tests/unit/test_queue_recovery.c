@@ -94,6 +94,71 @@ static void append_until_segments(size_t n)
     }
 }
 
+static uint64_t stored_seq(void)
+{
+    const struct producer *p = catalog_producer(&j->catalog, STR("store"));
+    return p ? p->stored_seq : 0;
+}
+
+// The process dies in call number `call` of an append; another one starts, and then the power goes.
+static void die_in_append(uint64_t seed, size_t segments, uint64_t call)
+{
+    new_disk(seed);
+    open_journal();
+    append_until_segments(segments);
+    assert_int_equal(append(), 0);
+    j->roll = segments > 1;
+    disk_die_in(disk, call);
+    (void)append(); // nobody hears of it
+    end(DISK_KILLED);
+    open_journal();
+    uint64_t next = j->next_seq, stored = stored_seq();
+    end(DISK_POWER_LOST);
+    open_journal();
+    assert_int_equal(j->next_seq,
+                     next); // what the first one has found was served, and passed for stored
+    assert_int_equal(stored_seq(), stored);
+    assert_int_equal(j->n_lost_events, 0);
+    finish();
+}
+
+static void test_what_was_found_is_there_after_a_loss_of_power(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        for (uint64_t call = 1; call <= 3; call++) {
+            die_in_append(seed, 1, call);
+        }
+        for (uint64_t call = 1; call <= 15; call++) {
+            die_in_append(seed, 2, call);
+        }
+    }
+}
+
+static void test_what_a_failed_sync_has_dropped_is_not_found(void **state)
+{
+    static const struct disk_faults faults = { .sync_error = 1000 };
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        new_disk(seed);
+        open_journal();
+        assert_int_equal(append(), 0);
+        disk_set_faults(disk, &faults);
+        assert_int_equal(append(), -EIO);
+        end(DISK_KILLED);
+        disk_set_faults(disk, NULL);
+        while (try_open()) { // what was read goes out of the cache before it is written again
+            assert_non_null(strstr(error, "cannot be written"));
+            disk_end(disk, DISK_KILLED);
+        }
+        uint64_t next = j->next_seq;
+        end(DISK_POWER_LOST);
+        open_journal();
+        assert_int_equal(j->next_seq, next);
+        finish();
+    }
+}
+
 static void test_a_removal_leaves_no_hole(void **state)
 {
     (void)state;
@@ -119,6 +184,8 @@ static void test_a_removal_leaves_no_hole(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_was_found_is_there_after_a_loss_of_power),
+        cmocka_unit_test(test_what_a_failed_sync_has_dropped_is_not_found),
         cmocka_unit_test(test_a_removal_leaves_no_hole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
