@@ -325,35 +325,49 @@ static int write_copy(const struct journal *j, const char *name, const uint8_t *
     return status;
 }
 
-// Copies what is behind the last frame to a .torn file and makes it zeros again.
+// Copies what is behind the last frame to a .torn file, which is durable before anything is cut. Returns how many bytes
+// that were, or a negative errno.
+static int64_t copy_tail(const struct journal *j, const struct segment *s, const char *name)
+{
+    size_t n = s->file_bytes - s->end;
+    uint8_t *data = malloc(n);
+    int status = data ? io_read_all(j->options.io, j->fd, data, n, s->end) : -ENOMEM;
+    while (status == 0 && n > 0 && data[n - 1] == 0) {
+        n--;
+    }
+    limit_torn(j);
+    status = status ? status : write_copy(j, name, data, n);
+    free(data);
+    status = status ? status : j->options.io->sync_dir(j->options.io, j->dir_fd);
+    return status ? status : (int64_t)n;
+}
+
+// Makes zeros of what is behind the last frame. A full disk is no reason not to start: then there is no copy.
 static int cut_tail(struct opening *o, const struct segment *s)
 {
     struct journal *j = o->j;
     const struct io *io = j->options.io;
-    size_t n = s->file_bytes - s->end;
-    uint8_t *data = malloc(n);
     char name[64];
-    if (!data) {
-        return fail(o, -ENOMEM, "out of memory");
-    }
-    int status = io_read_all(io, j->fd, data, n, s->end);
-    while (n > 0 && data[n - 1] == 0) {
-        n--;
-    }
     (void)snprintf(name, sizeof name, "%020" PRIu64 ".%010" PRIu64 ".torn", s->header.first_seq,
-                   s->end);
-    limit_torn(j);
-    status = status ? status : write_copy(j, name, data, n);
-    free(data);
-    status = status ? status : io->resize(io, j->fd, s->end);
-    status = status ? status : io->sync(io, j->fd);
-    status = status ? status : io->sync_dir(io, j->dir_fd);
-    if (status) {
+                   s->end); // fits
+    int64_t n = copy_tail(j, s, name);
+    bool full = n == -ENOSPC || n == -EDQUOT || n == -EFBIG;
+    int status = n < 0 && !full ? (int)n : io->resize(io, j->fd, s->end);
+    if (status) { // confirm() syncs it
         return fail(o, status, "cannot cut off an unfinished write: %s", strerror(-status));
     }
-    note(j, JOURNAL_WARNING,
-         "an unfinished write of %zu bytes behind event %" PRIu64 " was cut off; a copy is in %s",
-         n, s->next_seq - 1, name);
+    if (full) {
+        (void)io->unlink(io, j->dir_fd, name); // half a copy is of no use
+        note(j, JOURNAL_WARNING,
+             "an unfinished write behind event %" PRIu64
+             " was cut off; for a copy there is no room",
+             s->next_seq - 1);
+    } else {
+        note(j, JOURNAL_WARNING,
+             "an unfinished write of %" PRId64 " bytes behind event %" PRIu64
+             " was cut off; a copy is in %s",
+             n, s->next_seq - 1, name);
+    }
     return 0;
 }
 

@@ -159,6 +159,26 @@ static void test_what_a_failed_sync_has_dropped_is_not_found(void **state)
     }
 }
 
+static void test_a_full_disk_is_no_reason_not_to_start(void **state)
+{
+    (void)state;
+    int cut = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        new_disk(seed);
+        open_journal();
+        assert_int_equal(append(), 0);
+        disk_die_in(disk, 1); // in the write
+        assert_int_equal(append(), -EIO);
+        end(DISK_KILLED);
+        disk_set_room(disk, 0);
+        open_journal();
+        assert_int_equal(j->next_seq, 2 + stored_seq() - 1);
+        cut += j->next_seq == 2;
+        finish();
+    }
+    assert_true(cut > SEEDS / 2);
+}
+
 static void test_a_removal_leaves_no_hole(void **state)
 {
     (void)state;
@@ -186,6 +206,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_was_found_is_there_after_a_loss_of_power),
         cmocka_unit_test(test_what_a_failed_sync_has_dropped_is_not_found),
+        cmocka_unit_test(test_a_full_disk_is_no_reason_not_to_start),
         cmocka_unit_test(test_a_removal_leaves_no_hole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
