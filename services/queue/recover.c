@@ -199,6 +199,9 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
     if (status) {
         return status;
     }
+    if (s->failed && last) { // to go on behind it, and be wrong, is worse than to try again
+        return fail(o, -EIO, "%s: cannot be read: %s", name, strerror(EIO));
+    }
     if (s->unreadable) {
         o->n_damages++;
         note(o->j, JOURNAL_DAMAGE, "%s: both headers are damaged; none of it can be read", name);

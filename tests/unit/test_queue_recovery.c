@@ -201,6 +201,24 @@ static void test_a_removal_leaves_no_hole(void **state)
     }
 }
 
+static void test_a_disk_that_does_not_give_the_headers_is_not_damage(void **state)
+{
+    static const struct disk_faults faults = { .read_error = 1000 };
+    (void)state;
+    new_disk(1);
+    open_journal();
+    assert_int_equal(append(), 0);
+    end(DISK_KILLED);
+    disk_set_faults(disk, &faults);
+    assert_int_equal(try_open(), -EIO);
+    disk_end(disk, DISK_KILLED);
+    disk_set_faults(disk, NULL);
+    open_journal();
+    assert_int_equal(j->next_seq, 2);
+    assert_int_equal(j->n_lost, 0);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_what_a_failed_sync_has_dropped_is_not_found),
         cmocka_unit_test(test_a_full_disk_is_no_reason_not_to_start),
         cmocka_unit_test(test_a_removal_leaves_no_hole),
+        cmocka_unit_test(test_a_disk_that_does_not_give_the_headers_is_not_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
