@@ -33,9 +33,10 @@ struct journal {
     struct catalog catalog;
     struct segment **segments; // oldest first
     size_t n_segments, cap_segments;
-    uint64_t next_seq;                         // that the next event gets
-    int64_t last_ms;                           // time of storing never goes back behind this
-    bool roll;                                 // the next append begins a new segment
+    uint64_t next_seq;   // that the next event gets
+    int64_t last_ms;     // time of storing never goes back behind this
+    bool roll;           // the next append begins a new segment
+    bool producers_lost; // their sequences may be too low: no whole record of them could be read
     struct record_lost lost[JOURNAL_MAX_LOST]; // in order, apart from each other
     size_t n_lost;
     uint64_t n_lost_events; // found since the start, also those that retention has removed

@@ -271,12 +271,22 @@ static int refuse_damage(struct opening *o)
 // Producers' sequences were read with the last segment, unless its checkpoint is damaged.
 static int read_producers(struct opening *o, bool complete)
 {
+    bool failed = false;
     for (size_t i = o->j->n_segments; !complete && i-- > 0;) {
         int status = segment_read_producers(&o->reader, o->j->segments[i]);
         if (status < 0 && status != -EIO) { // -EIO was told of already
             return fail(o, status, "cannot read the producers' sequences: %s", strerror(-status));
         }
         complete = status == 1;
+        failed |= status == -EIO;
+    }
+    if (failed || (!complete && journal_first_seq(o->j) >
+                                    1)) { // from the first event on, nothing can be missing
+        note(o->j, JOURNAL_DAMAGE,
+             "the producers' sequences are not known as far as only damaged frames and removed "
+             "segments had them; what they send again may be stored twice");
+        o->j->producers_lost = true;
+        o->n_damages++;
     }
     return 0;
 }

@@ -219,6 +219,30 @@ static void test_a_disk_that_does_not_give_the_headers_is_not_damage(void **stat
     finish();
 }
 
+// The log has one segment, and its checkpoint is the only record of a producer.
+static void test_producers_that_are_forgotten_are_told_of(void **state)
+{
+    struct removal removal;
+    char name[SEGMENT_NAME_SIZE];
+    (void)state;
+    new_disk(1);
+    open_journal();
+    append_until_segments(2);
+    journal_expire(j, NOW, 0, 1, &removal);
+    assert_int_equal(removal.n, 1);
+    assert_int_equal(journal_remove(&removal), 0);
+    segment_name(journal_first_seq(j), name);
+    end(DISK_POWER_LOST);
+    open_journal();
+    assert_false(j->producers_lost);
+    assert_true(stored_seq() > 0);
+    end(DISK_POWER_LOST);
+    assert_true(disk_flip(disk, name, (FORMAT_FRAMES + 50) * 8));
+    open_journal();
+    assert_true(j->producers_lost);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_a_full_disk_is_no_reason_not_to_start),
         cmocka_unit_test(test_a_removal_leaves_no_hole),
         cmocka_unit_test(test_a_disk_that_does_not_give_the_headers_is_not_damage),
+        cmocka_unit_test(test_producers_that_are_forgotten_are_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
