@@ -259,8 +259,8 @@ static int new_handle(struct disk *d, struct file *f)
             return fd;
         }
     }
-    assert(!"more handles than the log can need");
-    return -EMFILE;
+    fprintf(stderr, "more than %d files are open\n", MAX_HANDLES);
+    abort();
 }
 
 static int disk_open(const struct io *io, int dir, const char *name, enum io_open how)
@@ -330,7 +330,9 @@ static int64_t disk_pread(const struct io *io, int fd, void *to, size_t n, uint6
     if (n && !some) {
         return -EINTR;
     }
-    memcpy(to, f->cache + offset, some);
+    if (some) {
+        memcpy(to, f->cache + offset, some);
+    }
     return (int64_t)some;
 }
 
@@ -406,7 +408,7 @@ static int sync_file(struct disk *d, int fd, bool lengths)
     }
     if (dying || chance_in_1000(&d->chance, d->faults.sync_error)) {
         sync_some(d, f, !dying);
-        return -EIO;
+        return chance_below(&d->chance, 4) ? -EIO : -ENOSPC;
     }
     uint64_t size = f->disk_size;
     write_back_all(f);
@@ -603,6 +605,9 @@ static void lose_pages(struct disk *d, struct file *f, uint64_t keep_in_4)
 
 static void lose_power(struct disk *d, struct file *f, uint64_t keep_in_4)
 {
+    if (f->cap == 0) {
+        return; // nothing was ever in it
+    }
     lose_pages(d, f, keep_in_4);
     if (f->cache_size != f->disk_size && chance_below(&d->chance, 2)) {
         set_disk_size(f, f->cache_size);

@@ -18,7 +18,7 @@ struct disk_faults {
     uint32_t brief;       // fewer bytes than asked for, or EINTR
     uint32_t read_error;  // EIO; the next read may succeed
     uint32_t write_error; // EIO
-    uint32_t sync_error;  // EIO; some of what was to be written is dropped
+    uint32_t sync_error;  // EIO or ENOSPC; some of what was to be written is dropped
     uint32_t name_error;  // EIO of open, rename, unlink and sync_dir
 };
 

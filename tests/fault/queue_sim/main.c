@@ -51,11 +51,11 @@ int main(int argc, char **argv)
         salts.state = from + i;
         run_seed(from + i, trace, &c);
     }
-    printf("%" PRIu64 " seeds from %" PRIu64 ": %" PRIu64 " frames, %" PRIu64 " events, %" PRIu64
+    printf("%" PRIu64 " seeds, %" PRIu64 " frames, %" PRIu64 " events, %" PRIu64
            " duplicates, %" PRIu64 " full, %" PRIu64 " failed, %" PRIu64 " deaths, %" PRIu64
            " opens, %" PRIu64 " refused, %" PRIu64 " bits turned, %" PRIu64 " events lost, %" PRIu64
            " segments removed, %" PRIu64 " calls\n",
-           seeds, from, c.frames, c.events, c.duplicates, c.full, c.failed, c.deaths, c.opens,
+           seeds, c.frames, c.events, c.duplicates, c.full, c.failed, c.deaths, c.opens,
            c.refused_opens, c.flips, c.lost, c.removals, c.calls);
     return 0;
 }

@@ -111,8 +111,8 @@ void model_begin(struct model *m, uint64_t first_seq, const struct model_event *
                    model_next_seq(m));
     }
     m->waiting = (struct model_frame){ .first_seq = first_seq, .n = n };
-    memcpy(m->waiting.events, events, n * sizeof *events);
     for (size_t i = 0; i < n; i++) {
+        m->waiting.events[i] = events[i];
         check_not_stored(m, events[i]);
     }
     m->is_waiting = true;
@@ -127,13 +127,16 @@ void model_refuse(struct model *m)
 void model_acknowledge(struct model *m)
 {
     assert(m->is_waiting);
+    m->is_waiting = false;
+    if (m->waiting.n == 0) { // promises nothing
+        return;
+    }
     if (m->n == m->cap) {
         m->cap = m->cap ? m->cap * 2 : 64;
         m->frames = reallocarray(m->frames, m->cap, sizeof *m->frames);
         assert(m->frames);
     }
     m->frames[m->n++] = m->waiting;
-    m->is_waiting = false;
     m->bare = true;
     for (size_t i = 0; i < m->waiting.n; i++) {
         const struct model_event *e = &m->waiting.events[i];
@@ -158,13 +161,9 @@ bool model_last_is_bare(const struct model *m)
     return m->bare;
 }
 
-uint64_t model_last_frame(const struct model *m, size_t *ret_n)
+uint64_t model_last_frame(const struct model *m)
 {
-    if (m->n == 0) {
-        return 0;
-    }
-    *ret_n = m->frames[m->n - 1].n;
-    return m->frames[m->n - 1].first_seq;
+    return m->n ? m->frames[m->n - 1].first_seq : 0;
 }
 
 // --- What may be missing
@@ -194,15 +193,19 @@ bool model_damage(struct model *m, uint64_t seq)
     return true;
 }
 
-void model_damage_range(struct model *m, uint64_t from, uint64_t to, uint64_t skipped_to)
+void model_damage_range(struct model *m, uint64_t from, uint64_t to)
 {
     for (size_t i = frame_of(m, from); i < m->n && m->frames[i].first_seq < to; i++) {
-        m->frames[i].damaged = m->damaged = true;
+        m->frames[i].damaged = true;
     }
     m->damaged = true;
-    m->skipped_to = skipped_to > m->skipped_to ? skipped_to : m->skipped_to;
-    if (m->skipped_to >= model_next_seq(m)) {
-        m->bare = false;
+}
+
+void model_skip(struct model *m, uint64_t to)
+{
+    if (to > model_next_seq(m)) {
+        m->skipped_to = to;
+        m->bare = false; // nothing can be cut off any more
     }
 }
 
@@ -240,7 +243,8 @@ void model_open(struct model *m, uint64_t first_seq, uint64_t next_seq)
 
 void model_producer(const struct model *m, uint32_t producer, uint64_t stored)
 {
-    if (stored > m->stored[producer] || (stored < m->stored[producer] && !m->damaged)) {
+    if (stored > m->stored[producer] ||
+        (stored < m->stored[producer] && !m->damaged && !m->forgot)) {
         model_fail("producer %" PRIu32 " is at %" PRIu64 " instead of %" PRIu64, producer, stored,
                    m->stored[producer]);
     }

@@ -39,7 +39,7 @@ bool model_is_waiting(const struct model *m); // one is on its way, with its fat
 
 uint64_t model_next_seq(const struct model *m);                  // without what is on its way
 uint64_t model_stored(const struct model *m, uint32_t producer); // its highest number
-uint64_t model_last_frame(const struct model *m, size_t *ret_n); // its first sequence; 0: none
+uint64_t model_last_frame(const struct model *m);                // its first sequence; 0: none
 
 // The log was closed in good order, so its last frame cannot pass for an unfinished write.
 void model_close(struct model *m);
@@ -51,10 +51,13 @@ bool model_last_is_bare(const struct model *m); // it can
 // The frame that has this sequence was damaged. False: it is not in the log.
 bool model_damage(struct model *m, uint64_t seq);
 
-// All frames in [from, to) were damaged, and sequences up to skipped_to may be left out.
-void model_damage_range(struct model *m, uint64_t from, uint64_t to, uint64_t skipped_to);
+// All frames in [from, to) were damaged.
+void model_damage_range(struct model *m, uint64_t from, uint64_t to);
 
-// A record of producers' numbers was damaged that nothing else repeats.
+// The log must go on at or behind this sequence, whatever it has.
+void model_skip(struct model *m, uint64_t to);
+
+// The log has said that it may not know the producers' numbers any more.
 void model_forget_producers(struct model *m);
 
 // Everything before this sequence was removed.

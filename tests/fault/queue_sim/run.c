@@ -31,6 +31,8 @@ struct run {
     uint32_t death_in_1000, rot_in_1000, full_in_1000; // of steps
     uint64_t acknowledged[MODEL_PRODUCERS];            // that the producers heard of
     int64_t now_ms;
+    struct removal removal; // that is not done yet, if its n is not 0
+    bool checkpoint_hit;    // a frame without events was damaged, or a whole segment
     bool blind; // a read failed while opening: what is there may pass for lost until the next start
     bool trace;
     struct run_counts *counts;
@@ -256,12 +258,12 @@ static uint64_t segment_behind(const struct names *names, uint64_t seq)
 // Whether a bit of this frame may turn, and what follows from it.
 static bool may_damage(struct run *r, const struct frame *f)
 {
-    size_t n;
     if (f->kind != FRAME_EVENTS) {
+        r->checkpoint_hit = true;
         model_bare(r->model);
         return true;
     }
-    if (model_last_is_bare(r->model) && model_last_frame(r->model, &n) == f->first_seq) {
+    if (model_last_is_bare(r->model) && model_last_frame(r->model) == f->first_seq) {
         return false; // nothing behind it tells that it was not an unfinished write
     }
     return model_damage(r->model, f->first_seq);
@@ -293,7 +295,10 @@ static void rot(struct run *r)
               chance_below(&r->chance, 8);
     }
     bool readable = header_is_valid(bytes, &h) || header_is_valid(bytes + FORMAT_HEADER_COPY, &h);
-    if (readable && frame_at(bytes, size, h.salt, bit / 8, &f) && !may_damage(r, &f)) {
+    if (!readable) { // which frame is hit cannot be told, and it is lost at the next start anyway
+        return;
+    }
+    if (frame_at(bytes, size, h.salt, bit / 8, &f) && !may_damage(r, &f)) {
         return;
     }
     if (!disk_flip(r->disk, name, bit)) {
@@ -301,9 +306,29 @@ static void rot(struct run *r)
     }
     r->counts->flips++;
     tell(r, "bit %" PRIu64 " of byte %" PRIu64 " of %s turns", bit % 8, bit / 8, name);
-    if (!header_is_valid(bytes, &h) && !header_is_valid(bytes + FORMAT_HEADER_COPY, &h)) {
-        uint64_t next = segment_behind(&names, seq);
-        model_damage_range(r->model, seq, next ? next : UINT64_MAX, next ? 0 : seq + size);
+}
+
+// Segments without a header are lost as a whole, also what was written to them after their headers were damaged. How far
+// the last one went nobody can tell: the log has to go on far behind it.
+static void expect_headless(struct run *r)
+{
+    struct names names = { .n = 0 };
+    struct segment_header h;
+    char name[SEGMENT_NAME_SIZE];
+    disk_each(r->disk, on_name, &names);
+    for (size_t i = 0; i < names.n; i++) {
+        uint64_t size, next = segment_behind(&names, names.seqs[i]);
+        segment_name(names.seqs[i], name);
+        const uint8_t *bytes = disk_look(r->disk, name, &size);
+        if (size <= FORMAT_FRAMES || header_is_valid(bytes, &h) ||
+            header_is_valid(bytes + FORMAT_HEADER_COPY, &h)) {
+            continue;
+        }
+        model_damage_range(r->model, names.seqs[i], next ? next : UINT64_MAX);
+        r->checkpoint_hit = true;
+        if (next == 0) {
+            model_skip(r->model, names.seqs[i] + size);
+        }
     }
 }
 
@@ -315,6 +340,7 @@ static void end_process(struct run *r)
     tell(r, "the process ends%s", how == DISK_POWER_LOST ? ", and the power is gone" : "");
     bool dead = disk_is_dead(r->disk);
     journal_close(&r->j);
+    r->removal.n = 0;
     if (!dead && disk_handles(r->disk)) {
         model_fail("%d files are left open", disk_handles(r->disk));
     }
@@ -326,6 +352,12 @@ static void check_open(struct run *r)
 {
     tell(r, "open: %" PRIu64 " to %" PRIu64, journal_first_seq(r->j), r->j->next_seq - 1);
     model_open(r->model, journal_first_seq(r->j), r->j->next_seq);
+    if (r->j->producers_lost) {
+        if (!r->checkpoint_hit && !r->blind) {
+            model_fail("the producers' sequences are lost, and no checkpoint was damaged");
+        }
+        model_forget_producers(r->model);
+    }
     for (uint32_t p = 0; p < MODEL_PRODUCERS; p++) {
         char name[16];
         producer_name(p, name);
@@ -348,6 +380,7 @@ static void start(struct run *r)
         if (tries < MAX_OPENS && chance_in_1000(&r->chance, r->death_in_1000 * 4)) {
             disk_die_in(r->disk, 1 + chance_below(&r->chance, 40));
         }
+        expect_headless(r);
         disk_set_faults(r->disk, refused < OPENS_WITH_FAULTS ? &r->faults : NULL);
         uint64_t errors = disk_read_errors(r->disk);
         int status = journal_open(&r->options, &r->j, error);
@@ -488,16 +521,17 @@ static void stop(struct run *r)
 
 static void expire(struct run *r)
 {
-    struct removal removal;
     uint64_t bytes = r->options.segment_bytes * (1 + chance_below(&r->chance, 6));
-    journal_expire(r->j, r->now_ms, 0, bytes, &removal);
-    if (removal.n == 0) {
-        return;
+    if (r->removal.n == 0) {
+        journal_expire(r->j, r->now_ms, 0, bytes, &r->removal);
+        model_expire(r->model, journal_first_seq(r->j));
+        r->counts->removals += r->removal.n;
     }
-    model_expire(r->model, journal_first_seq(r->j));
-    int status = journal_remove(&removal);
-    tell(r, "remove %zu segments: %d", removal.n, status);
-    r->counts->removals += removal.n;
+    int status = journal_remove(&r->removal);
+    tell(r, "remove %zu segments: %d", r->removal.n, status);
+    if (status == 0) {
+        r->removal.n = 0;
+    }
     if (disk_is_dead(r->disk)) {
         end_process(r);
     }
