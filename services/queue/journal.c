@@ -243,13 +243,15 @@ void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t 
 
 int journal_remove(const struct removal *r)
 {
-    for (size_t i = 0; i < r->n; i++) { // from the oldest on: what is left has no hole
+    // From the oldest on, each made durable before the next: what is left has no hole, whenever the power goes.
+    for (size_t i = 0; i < r->n; i++) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(r->segments[i], name);
         int status = r->io->unlink(r->io, r->dir_fd, name);
-        if (status && status != -ENOENT) {
+        status = status && status != -ENOENT ? status : r->io->sync_dir(r->io, r->dir_fd);
+        if (status) {
             return status;
         }
     }
-    return r->n ? r->io->sync_dir(r->io, r->dir_fd) : 0;
+    return 0;
 }

@@ -41,10 +41,11 @@ struct journal {
     struct catalog catalog;
     struct segment **segments; // oldest first
     size_t n_segments, cap_segments;
-    uint64_t next_seq;                         // that the next event gets
-    int64_t last_ms;                           // time of storing never goes back behind this
-    bool roll;                                 // the next append begins a new segment
-    bool no_room; // there was none for a new segment: frames without events go into the reserve
+    uint64_t next_seq;   // that the next event gets
+    int64_t last_ms;     // time of storing never goes back behind this
+    bool roll;           // the next append begins a new segment
+    bool no_room;        // there was none for that: frames without events go into the reserve
+    bool producers_lost; // their sequences may be too low: no whole record of them could be read
     struct record_lost lost[JOURNAL_MAX_LOST]; // in order, apart from each other
     size_t n_lost;
     uint64_t n_lost_events; // found since the start, also those that retention has removed
@@ -156,7 +157,8 @@ struct removal {
 void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t bytes,
                     struct removal *ret_removal);
 
-// Deletes the files. In any thread. 0 or a negative errno.
+// Deletes the files. In any thread. 0 or a negative errno: then the same removal is done again
+// before any other, or the log gets a hole.
 JOURNAL_CHECK int journal_remove(const struct removal *r);
 
 #endif

@@ -31,6 +31,7 @@ struct segment {
     bool sealed;       // has a valid seal
     bool trailed;      // and ends in a valid trailer
     bool unreadable;   // both headers are damaged
+    bool failed;       // ... as far as is known: the disk did not give them back
     bool checkpointed; // its checkpoint was read (not when opened by its seal)
     struct record_index *blocks;
     size_t n_blocks, cap_blocks;

@@ -86,12 +86,13 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
 {
     static const uint64_t places[2] = { 0, FORMAT_HEADER_COPY };
     uint64_t named = s->header.first_seq;
-    bool found = false;
+    bool found = false, failed = false;
     for (int i = 0; i < 2; i++) {
         uint8_t bytes[FORMAT_HEADER_BYTES];
         struct segment_header h = { 0 };
         uint32_t crc = 0;
         int status = io_read_all(r->io, fd, bytes, sizeof bytes, places[i]);
+        failed |= status && status != -ENODATA;
         status = status ? status : segment_header_decode(bytes, &h, &crc);
         if (status == -EPROTONOSUPPORT || (status == 0 && h.first_seq != named)) {
             return status ? status : -EBADMSG;
@@ -105,6 +106,7 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
         }
     }
     s->unreadable = !found;
+    s->failed = !found && failed;
     return 0;
 }
 

@@ -198,7 +198,7 @@ static void on_removed(uv_work_t *work, int status)
     (void)status; // nobody cancels it
     s->removal_runs = false;
     if (s->remove_status) {
-        log_error("%s: cannot remove old segments: %s; trying again at the next start", s->dir,
+        log_error("%s: cannot remove old segments: %s; trying again", s->dir,
                   strerror(-s->remove_status));
     } else if (s->state == SERVING) {
         log_info("retention removed %zu segments; the first event is %" PRIu64, s->removal.n,
@@ -212,8 +212,10 @@ static void on_timer(uv_timer_t *timer)
     if (s->state != SERVING || s->removal_runs) {
         return;
     }
-    journal_expire(s->journal, clock_wall_ms(), s->config->retention_ms,
-                   (uint64_t)s->config->retention_bytes, &s->removal);
+    if (s->remove_status == 0) { // one that failed is not over
+        journal_expire(s->journal, clock_wall_ms(), s->config->retention_ms,
+                       (uint64_t)s->config->retention_bytes, &s->removal);
+    }
     if (s->removal.n) {
         s->removal_runs = true;
         (void)uv_queue_work(s->loop, &s->removing, on_remove_work, on_removed); // has a callback
