@@ -67,6 +67,17 @@ def where_seeds():
     values = [{"a": [1, 2]}, [0, 1, {"b": 1}], {"a": "x", 5: 6}, [[[[[[]]]]]], 1.5, None, {}]
     for number, value in enumerate(values):
         yield f"value-{number}", text + msgpack.packb(value)
+    lists = {"a": [1, 2, 3, {"b": 4}]}
+    for number, path in enumerate([".data.a[2] == 3", ".data.a[0] == 1", ".data.a[3].b == 4"]):
+        yield f"index-{number}", path.encode() + b"\0\0" + msgpack.packb(lists)
+    # Just within the limits, and over them.
+    for number in (126, 127, 128, 136):
+        yield f"list-{number}", b".key in [" + b",".join([b"1"] * number) + b"]"
+        yield f"chain-{number}", b" or ".join([b".id"] * (number // 2))
+        yield f"places-{number}", b" or ".join(b".data[%d]" % i for i in range(number // 2))
+    for number in (16, 17):
+        yield f"nested-{number}", b"(" * number + b".key" + b")" * number
+        yield f"path-{number}", b".data" + b".a" * number
     yield "twice", text + b"\x82\xa1a\x91\x01\xa1a\x92\x01\x02"
     yield "cut", text + msgpack.packb(DATA)[:-9]
 
@@ -95,6 +106,10 @@ def frame_seeds():
         "subscribe": [34, 1, options, 100],
         "subscribe-topics": [34, 1, {"filters": ["a.b.c", "*.b.c", "a.>", ">", "*"]}, 1],
         "subscribe-plain": [34, 1, {}, 1],
+        "subscribe-most": [34, 1, {"filters": ["a"] * 16}, 1],
+        "subscribe-too-many": [34, 1, {"filters": ["a"] * 17}, 1],
+        "publish-too-many": [32, 1, None, [[0, b""]] * 1025],
+        "events-too-many": [35, 1, [[5, 6, b""]] * 1025],
         "events": [35, 1, [[5, 1795428000000, one], [6, 1795428000001, event(None)]]],
         "events-empty": [35, 1, []],
         "caught-up": [36, 1, 7],
