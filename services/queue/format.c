@@ -194,7 +194,7 @@ static bool records_valid(const struct frame *f)
     while ((status = record_next(&payload, &r)) == 1) {
         events += r.type == RECORD_EVENT;
     }
-    return status == 0 && events == f->count;
+    return status == 0 && events == f->count && f->first_seq <= UINT64_MAX - f->count;
 }
 
 int frame_decode(const uint8_t *data, size_t n, uint32_t salt, struct frame *ret_frame)
