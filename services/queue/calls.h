@@ -6,8 +6,8 @@
 
 #include "services/queue/groups.h"
 
-#define CALLS_MAX_WAITING 64 // calls that wait for events to be read; more are refused
-#define CALLS_MAX_SEQS 1000  // in one call
+#define CALLS_MAX_WAITING 64   // calls that wait for events to be read; more are refused
+#define CALLS_MAX_SEQS 1000    // in one call
 #define CALLS_MAX_ENTRIES 1000 // in one result
 
 struct calls;

@@ -12,19 +12,20 @@
 
 struct dead_letter {
     struct str group;
-    struct str reason;   // "max-deliveries" or "terminated"
+    struct str reason; // "max-deliveries" or "terminated"
     struct str error;
     uint32_t attempts;
-    uint32_t retries;    // how often it was brought back
-    uint64_t seq;        // of the event when it was published
-    int64_t stored_ms;   // when that was
-    struct event event;  // as it was published
+    uint32_t retries;   // how often it was brought back
+    uint64_t seq;       // of the event when it was published
+    int64_t stored_ms;  // when that was
+    struct event event; // as it was published
 };
 
 // Appends the event of a dead letter, with an id of its own. now_ms: since the epoch.
 void dead_letter_encode(struct buf *b, const struct dead_letter *d, int64_t now_ms);
 
 // Reads an encoded event that is a dead letter; strings are borrowed. -EBADMSG: it is none.
-__attribute__((warn_unused_result)) int dead_letter_decode(struct str event, struct dead_letter *ret);
+__attribute__((warn_unused_result)) int dead_letter_decode(struct str event,
+                                                           struct dead_letter *ret);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "proto/buf.h"
 
-#define FORMAT_VERSION 2 // written; 1 is read as well
+#define FORMAT_VERSION 2         // written; 1 is read as well
 #define FORMAT_HEADER_BYTES 64   // of a segment
 #define FORMAT_HEADER_COPY 4096  // where the header stands again
 #define FORMAT_FRAMES 8192       // where the first frame stands
@@ -115,10 +115,10 @@ struct record_settled {
 struct record_failed {
     uint32_t number;
     uint32_t attempt, failures;
-    bool added;      // it is not the group's cursor that came to it
+    bool added; // it is not the group's cursor that came to it
     uint64_t seq;
-    uint64_t key;    // pending_key_of()
-    int64_t due_ms;  // milliseconds since the epoch; 0: at once
+    uint64_t key;   // pending_key_of()
+    int64_t due_ms; // milliseconds since the epoch; 0: at once
     struct str error;
 };
 
@@ -127,7 +127,8 @@ struct record_dead {
     uint32_t attempts;
     uint64_t seq;        // that the group is done with by this
     uint64_t origin_seq; // of the event that died first
-    uint64_t dead; // frames of events: place of the copy among the frame's events; else its sequence
+    uint64_t
+        dead; // frames of events: place of the copy among the frame's events; else its sequence
     int64_t died_ms;
 };
 

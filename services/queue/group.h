@@ -18,13 +18,14 @@
 
 struct client;
 struct group;
+struct group_stats;
 
 struct member {
     struct group *group; // NULL: it has ended, and its client was told
     struct client *client;
-    uint64_t number;    // chosen by the client
-    uint32_t window;    // deliveries that it wants unsettled at most
-    uint32_t delivered; // that are
+    uint64_t number;     // chosen by the client
+    uint32_t window;     // deliveries that it wants unsettled at most
+    uint32_t delivered;  // that are
     struct member *next; // of the group, in the order in which they joined
     struct member *next_of_client;
 };
@@ -55,14 +56,14 @@ struct group {
     uint32_t number; // in the log; never used twice
     struct group_config config;
     struct pending_table pending;
-    uint64_t cursor;    // the next event to look at
-    struct runs done;   // settled at or behind the cursor, as the log says
-    struct run *acked;  // settled, and the log was not told; in order of settling
+    uint64_t cursor;   // the next event to look at
+    struct runs done;  // settled at or behind the cursor, as the log says
+    struct run *acked; // settled, and the log was not told; in order of settling
     size_t n_acked, cap_acked;
-    uint64_t *noted;    // sequences of events with `noted`
+    uint64_t *noted; // sequences of events with `noted`
     size_t n_noted, cap_noted;
-    bool reset;         // the log is to be told that all it knew is void
-    struct dead *dead;  // in order of seq
+    bool reset;        // the log is to be told that all it knew is void
+    struct dead *dead; // in order of seq
     size_t n_dead, cap_dead;
     struct member *members; // in the order in which they joined
     struct member *turn;    // who gets the next events
@@ -70,6 +71,7 @@ struct group {
     struct group_counts counts;
     uint64_t topics, topics_made; // as in struct subscription
     bool active;                  // there may be something to deliver or to bury
+    struct group_stats *stats;    // of whoever serves it; NULL: none
     struct group *next;           // of all
 };
 
@@ -107,8 +109,8 @@ struct pending *group_ready(const struct group *g);
 bool group_may_take(const struct group *g);
 
 // The member that may be given events next, or NULL; and whose turn it is after m got some.
-struct member *group_next_member(const struct group *g, bool (*may)(const struct member *m, void *data),
-                                 void *data);
+struct member *group_next_member(const struct group *g,
+                                 bool (*may)(const struct member *m, void *data), void *data);
 void group_pass_turn(struct group *g, const struct member *m);
 
 void group_deliver(struct group *g, struct pending *e, struct member *m, int64_t now_us);

@@ -20,7 +20,7 @@ enum group_order { GROUP_ORDER_KEY, GROUP_ORDER_NONE, GROUP_ORDER_ALL };
 
 struct group_config {
     char name[QUEUE_MAX_GROUP + 1];
-    char text[GROUP_TEXT_BYTES]; // of the filters
+    char text[GROUP_TEXT_BYTES];                                            // of the filters
     uint16_t filter_at[QUEUE_MAX_FILTERS], filter_bytes[QUEUE_MAX_FILTERS]; // in text
     size_t n_filters;
     enum group_order order;

@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "proto/writer.h"
+#include "services/queue/group_stats.h"
 #include "services/queue/groups_impl.h"
 #include "services/queue/readers.h"
 #include "services/queue/stats.h"
@@ -92,6 +93,7 @@ static void take_out(struct groups *gs, struct group *g)
     *at = g->next;
     gs->turn = NULL;
     gs->n--;
+    group_stats_destroy(&g->stats);
 }
 
 // --- While the log is read
@@ -223,6 +225,7 @@ struct group *groups_make(struct groups *gs, const struct group_config *config, 
     struct group *g = add(gs, gs->last_number + 1, config, cursor);
     if (g) {
         g->reset = true; // says where it begins
+        g->stats = group_stats_new(g, gs->options.journal);
         write_definition(g, publisher_control(gs->options.publisher));
         groups_changed(gs, g);
     }

@@ -12,12 +12,12 @@
 #include "services/queue/operations.h"
 #include "services/queue/publisher.h"
 
-#define GROUPS_MAX 256            // each costs a look after each commit
-#define GROUPS_TICK_MS 20         // how exact back-off and ack wait are
+#define GROUPS_MAX 256                  // each costs a look after each commit
+#define GROUPS_TICK_MS 20               // how exact back-off and ack wait are
 #define GROUPS_TURN_BYTES (1024 * 1024) // of events looked at or sent in one loop turn
 #define GROUPS_STEP_BYTES (256 * 1024)  // the same for one group
-#define GROUPS_SHARE 256          // events that one member gets at once while others wait
-#define GROUPS_BURY_RETRY_MS 1000 // after the log had no room for a dead letter
+#define GROUPS_SHARE 256                // events that one member gets at once while others wait
+#define GROUPS_BURY_RETRY_MS 1000       // after the log had no room for a dead letter
 // Room that the log must keep for what may yet be said of each unsettled delivery while the disk is full.
 #define GROUPS_ROOM_BYTES 512
 

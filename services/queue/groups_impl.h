@@ -11,7 +11,7 @@ struct groups {
     struct group *turn; // whose turn it is; NULL: the first's
     size_t n;
     uint32_t last_number;
-    struct buf frame;   // the one that is made
+    struct buf frame;     // the one that is made
     struct buf unwrapped; // the event inside a dead letter
     uv_timer_t tick;
     int64_t bury_after_ms; // monotonic; 0: now

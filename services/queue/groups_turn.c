@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "services/queue/dead_letter.h"
+#include "services/queue/group_stats.h"
 #include "services/queue/groups_impl.h"
 #include "services/queue/stats.h"
 
@@ -514,5 +515,8 @@ void groups_open(struct groups *gs, const struct groups_options *options)
     (void)uv_timer_init(options->loop, &gs->tick); // cannot fail
     gs->tick.data = gs;
     gs->open = true;
+    for (struct group *g = gs->first; g; g = g->next) {
+        g->stats = group_stats_new(g, options->journal);
+    }
     groups_start_tick(gs);
 }

@@ -31,8 +31,9 @@ struct member;
 
 struct pending {
     uint64_t seq;
-    uint64_t key;          // hash of the key that orders it; 0: nothing does
-    int64_t when_ms;       // DELIVERED: until when it may be settled; DELAYED: when it is ready. Monotonic
+    uint64_t key; // hash of the key that orders it; 0: nothing does
+    int64_t
+        when_ms; // DELIVERED: until when it may be settled; DELAYED: when it is ready. Monotonic
     int64_t sent_us;       // when it was delivered last, monotonic; 0: never by this process
     struct member *member; // DELIVERED: who has it
     char *error;           // what was said of its last failure; owned; NULL: nothing
@@ -41,10 +42,10 @@ struct pending {
     uint32_t next, prev;   // in the list of its state; places
     uint32_t next_of_key;  // place
     uint8_t state;
-    bool added;  // not by the cursor: a dead letter or a replayed event
-    bool known;  // the log names it, so the floor need not wait for it
-    bool noted;  // something of it is to be written to the log
-    bool moving; // DYING: its copy is on its way to the log
+    bool added;      // not by the cursor: a dead letter or a replayed event
+    bool known;      // the log names it, so the floor need not wait for it
+    bool noted;      // something of it is to be written to the log
+    bool moving;     // DYING: its copy is on its way to the log
     bool terminated; // DYING: because a member said so
 };
 
@@ -67,7 +68,7 @@ struct pending_key {
 
 struct pending_table {
     struct pending *pool;
-    uint32_t cap, free; // free: place of the first free one, chained by next
+    uint32_t cap, free;         // free: place of the first free one, chained by next
     struct pending_slot *order; // by seq
     size_t at, end, cap_order;  // used slots are [at, end)
     size_t n;                   // events

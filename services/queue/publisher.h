@@ -57,11 +57,9 @@ void publisher_reply(struct publisher *p, uint32_t peer, struct str frame);
 
 // Stores an event of the queue's own, and with it r, whose place is filled in. on_done runs once: 0 and its
 // sequence, or -ENOSPC. -ENOSPC: it is refused at once, and on_done does not run. -ENOMEM.
-__attribute__((warn_unused_result)) int publisher_bury(struct publisher *p, struct str event,
-                                                       const struct record_dead *r,
-                                                       void (*on_done)(int status, uint64_t seq,
-                                                                       void *data),
-                                                       void *data);
+__attribute__((warn_unused_result)) int
+publisher_bury(struct publisher *p, struct str event, const struct record_dead *r,
+               void (*on_done)(int status, uint64_t seq, void *data), void *data);
 
 // Whether the disk is known to be full.
 bool publisher_is_full(const struct publisher *p);

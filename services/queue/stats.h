@@ -43,7 +43,7 @@ struct stats {
     struct metric sync_seconds;                // one fdatasync
     struct metric delivered;                   // events sent to readers
     struct metric refused[N_REFUSALS];
-    struct metric lost; // sequences found to be damaged
+    struct metric lost;         // sequences found to be damaged
     struct metric dead_expired; // dead letters that retention removed
 };
 
