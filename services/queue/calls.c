@@ -608,13 +608,31 @@ static int run_replay(struct calls *cs, struct call *c, struct buf *result)
     return status;
 }
 
+static void tell(struct calls *cs, const struct call *c, const char *what, uint64_t seq)
+{
+    struct queue_operation op = { .what = str_of(what),
+                                  .group = str_of(c->group->config.name),
+                                  .client = c->peer,
+                                  .first_seq = seq,
+                                  .last_seq = seq,
+                                  .events = 1 };
+    operations_tell(cs->options.operations, op);
+}
+
+// Takes a dead letter off the list, and tells the log.
+static void take_off(struct calls *cs, struct call *c, struct dead *d, const char *what)
+{
+    tell(cs, c, what, d->seq);
+    groups_revived(cs->options.groups, c->group, d->seq);
+    group_remove_dead(c->group, d);
+}
+
 static int retry_one(struct calls *cs, struct call *c, uint64_t seq)
 {
     struct dead *d = group_find_dead(c->group, seq);
     int status = d ? add_again(cs, c->group, seq, c->a.dry_run) : -ENOENT;
     if (d && (status == 0 || status == 1) && !c->a.dry_run) {
-        groups_revived(cs->options.groups, c->group, seq);
-        group_remove_dead(c->group, d);
+        take_off(cs, c, d, "retry");
     }
     return status == 1 ? 0 : status;
 }
@@ -626,8 +644,7 @@ static int drop_one(struct calls *cs, struct call *c, uint64_t seq)
         return -ENOENT;
     }
     if (!c->a.dry_run) {
-        groups_revived(cs->options.groups, c->group, seq);
-        group_remove_dead(c->group, d);
+        take_off(cs, c, d, "drop");
     }
     return 0;
 }

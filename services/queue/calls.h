@@ -18,6 +18,7 @@ struct calls_options {
     struct loader *loader;
     struct clients *clients;
     struct publisher *publisher;
+    struct operations *operations;
 };
 
 // NULL: out of memory.

@@ -53,7 +53,7 @@ struct group_counts {
 };
 
 struct group {
-    uint32_t number; // in the log; never used twice
+    uint32_t number; // in the log; of no other group that is there
     struct group_config config;
     struct pending_table pending;
     uint64_t cursor;   // the next event to look at

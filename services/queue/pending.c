@@ -5,6 +5,7 @@
 #include "services/queue/pending.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 
 #define FIRST_CAP 64
@@ -33,7 +34,7 @@ uint64_t pending_key_of(struct str key)
     for (size_t i = 0; i < key.n; i += 8) {
         uint64_t part = 0;
         memcpy(&part, key.p + i, key.n - i < 8 ? key.n - i : 8);
-        h = (h ^ part) * factor;
+        h = (h ^ le64toh(part)) * factor; // FORMAT.md 4.1: the log keeps it
         h ^= h >> 32;
     }
     return key.n == 0 ? 0 : h ? h : 1;

@@ -115,6 +115,19 @@ static void send_refused(struct publisher *p, uint32_t peer, uint64_t request, e
     send_scratch(p, peer);
 }
 
+static void tell_published(struct publisher *p, const struct answer *a,
+                           const struct queue_published *reply)
+{
+    struct queue_operation op = { .what = STR("publish"),
+                                  .client = a->peer,
+                                  .first_seq = reply->first_seq,
+                                  .last_seq = reply->last_seq,
+                                  .events = reply->stored };
+    if (reply->stored) {
+        operations_tell(p->options.operations, op);
+    }
+}
+
 // Answers everything in a stored batch.
 static void send_published(struct publisher *p, const struct batch *b, uint64_t first_seq)
 {
@@ -123,6 +136,9 @@ static void send_published(struct publisher *p, const struct batch *b, uint64_t 
         if (reply.stored) {
             reply.first_seq += first_seq - 1;
             reply.last_seq += first_seq - 1;
+        }
+        if (operations_are_watched(p->options.operations)) {
+            tell_published(p, &b->answers[i], &reply);
         }
         queue_published_encode(&p->scratch, &reply);
         send_scratch(p, b->answers[i].peer);

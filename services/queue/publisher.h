@@ -15,6 +15,7 @@
 #include "common/zsocket.h"
 #include "proto/queue_frames.h"
 #include "services/queue/cache.h"
+#include "services/queue/operations.h"
 
 // Gathered bytes at which the socket is to be paused until the running commit is done; one more
 // PUBLISH fits.
@@ -29,6 +30,7 @@ struct publisher_options {
     struct journal *journal;
     struct cache *cache;
     struct zsocket *socket;
+    struct operations *operations;
     void (*on_stored)(void *data);          // events became readable, or room came back
     void (*on_full)(bool full, void *data); // the disk is full; is not any more
     void (*on_failed)(int status, const char *step, void *data); // nothing can be stored any more

@@ -360,6 +360,7 @@ static int open_modules(struct server *s)
                                                  .journal = s->journal,
                                                  .cache = &s->cache,
                                                  .socket = s->socket,
+                                                 .operations = &s->operations,
                                                  .on_stored = on_stored,
                                                  .on_full = on_full,
                                                  .on_failed = on_failed,
@@ -380,8 +381,8 @@ static int open_modules(struct server *s)
         const struct groups_options groups = { s->loop,        s->journal,  &s->cache,
                                                s->loader,      &s->clients, s->publisher,
                                                &s->operations, start_work,  s };
-        const struct calls_options calls = { s->groups, s->journal, s->loader, &s->clients,
-                                             s->publisher };
+        const struct calls_options calls = { s->groups,   s->journal,   s->loader,
+                                             &s->clients, s->publisher, &s->operations };
         groups_open(s->groups, &groups);
         s->calls = calls_new(&calls);
         status = s->calls ? 0 : -ENOMEM;
