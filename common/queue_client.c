@@ -59,6 +59,10 @@ struct queue_client {
     struct queue_subscription *subscriptions[QUEUE_CLIENT_MAX_SUBSCRIPTIONS];
     struct queue_subscription *delivering; // whose callbacks are running
     struct info infos[MAX_INFOS];
+    uint64_t watch; // its number; 0: none
+    bool watching;  // begun on this connection
+    void (*on_operations)(struct queue_operations *f, void *data);
+    void *watch_data;
     uint64_t last_request;
     int64_t heard_ms, pinged_ms;
     bool connected, up, closed;
@@ -115,6 +119,10 @@ static void send_waiting(struct queue_client *c)
             send_subscription(c, c->subscriptions[i]);
         }
     }
+    if (c->up && c->watch && !c->watching) {
+        c->watching = true;
+        send_pair(c, QUEUE_WATCH, c->watch, 0);
+    }
 }
 
 // --- Up and down
@@ -122,7 +130,7 @@ static void send_waiting(struct queue_client *c)
 static void go_down(struct queue_client *c)
 {
     bool was_up = c->up;
-    c->connected = c->up = false;
+    c->connected = c->up = c->watching = false;
     for (struct publish *p = c->publishes; p; p = p->next) {
         p->sent = false;
     }
@@ -335,6 +343,14 @@ static void on_info_reply(struct queue_client *c, struct reader *r, uint32_t fie
     }
 }
 
+static void on_operations(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    struct queue_operations f;
+    if (queue_operations_decode(r, fields, &f) == 0 && c->watch && f.subscription == c->watch) {
+        c->on_operations(&f, c->watch_data);
+    }
+}
+
 static void on_refused(struct queue_client *c, struct reader *r, uint32_t fields)
 {
     uint64_t id, zero;
@@ -390,7 +406,11 @@ static void on_message(struct zsocket *socket, uint32_t peer, int fd, struct str
     case QUEUE_ENDED:
         on_ended(c, &r, fields);
         break;
+    case QUEUE_OPERATIONS:
+        on_operations(c, &r, fields);
+        break;
     case QUEUE_INFO_REPLY:
+    case QUEUE_RESULT: // the same form
         on_info_reply(c, &r, fields);
         break;
     case QUEUE_REFUSED:
@@ -651,8 +671,10 @@ void queue_subscription_close(struct queue_subscription **subscription)
     }
 }
 
-int queue_client_info(struct queue_client *c, int timeout_ms,
-                      void (*on_info)(int status, struct str map, void *data), void *data)
+// A place for the answer of a request, or the reason why it cannot be asked now.
+static int add_info(struct queue_client *c, int timeout_ms,
+                    void (*on_info)(int status, struct str map, void *data), void *data,
+                    uint64_t *ret_request)
 {
     size_t i = 0;
     while (i < MAX_INFOS && c->infos[i].request) {
@@ -664,8 +686,51 @@ int queue_client_info(struct queue_client *c, int timeout_ms,
     if (!c->up) {
         return -ENOTCONN;
     }
-    uint64_t request = queue_client_next_request(c);
-    c->infos[i] = (struct info){ request, clock_mono_ms() + timeout_ms, on_info, data };
-    send_pair(c, QUEUE_INFO, request, 0);
+    *ret_request = queue_client_next_request(c);
+    c->infos[i] = (struct info){ *ret_request, clock_mono_ms() + timeout_ms, on_info, data };
+    return 0;
+}
+
+int queue_client_info(struct queue_client *c, int timeout_ms,
+                      void (*on_info)(int status, struct str map, void *data), void *data)
+{
+    uint64_t request;
+    int rc = add_info(c, timeout_ms, on_info, data, &request);
+    if (rc == 0) {
+        send_pair(c, QUEUE_INFO, request, 0);
+    }
+    return rc;
+}
+
+int queue_client_call(struct queue_client *c, struct str method, struct str arguments,
+                      int timeout_ms, void (*on_result)(int status, struct str result, void *data),
+                      void *data)
+{
+    uint64_t request;
+    int rc = add_info(c, timeout_ms, on_result, data, &request);
+    if (rc) {
+        return rc;
+    }
+    buf_reset(&c->out);
+    queue_call_encode(&c->out, request, method, arguments);
+    rc = send_out(c);
+    if (rc) {
+        find_info(c, request)->request = 0;
+    }
+    return rc;
+}
+
+int queue_client_watch(struct queue_client *c,
+                       void (*on_ops)(struct queue_operations *f, void *data), void *data)
+{
+    if (c->watch) {
+        return -EALREADY;
+    }
+    c->watch = queue_client_next_request(c);
+    c->on_operations = on_ops;
+    c->watch_data = data;
+    if (c->up) {
+        send_waiting(c);
+    }
     return 0;
 }

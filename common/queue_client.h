@@ -73,4 +73,18 @@ __attribute__((warn_unused_result)) int queue_client_info(struct queue_client *c
                                                           void (*on_info)(int status, struct str map, void *data),
                                                           void *data);
 
+// Calls a method (PROTOCOL.md 3.9); arguments are the bytes of one map, copied. on_result runs once:
+// status 0 with the result, -EBADMSG with the detail of the queue's refusal, -ETIMEDOUT or
+// -ECANCELED. A connection that is lost meanwhile is a call that times out: whether it had its
+// effect is not known.
+__attribute__((warn_unused_result)) int
+queue_client_call(struct queue_client *c, struct str method, struct str arguments, int timeout_ms,
+                  void (*on_result)(int status, struct str result, void *data), void *data);
+
+// Watches what the queue does (PROTOCOL.md 3.10), one watch per client, begun again after each
+// reconnect. The entries of f are read with queue_operations_next(). It ends with the client.
+__attribute__((warn_unused_result)) int
+queue_client_watch(struct queue_client *c, void (*on_operations)(struct queue_operations *f, void *data),
+                   void *data);
+
 #endif
