@@ -29,8 +29,6 @@ struct queue_client_callbacks {
     void (*on_up)(struct queue_client *c, void *data);   // connected and answering; may be NULL
     void (*on_down)(struct queue_client *c, void *data); // no longer; may be NULL
     void *data;
-    // There is room again after a publish got -EAGAIN: half of each limit is free. May be NULL.
-    void (*on_room)(struct queue_client *c, void *data);
 };
 
 // endpoint is the queue's, ipc:// or tcp://. Connecting goes on in the background for ever.
@@ -45,8 +43,8 @@ bool queue_client_is_up(const struct queue_client *c);
 // queue_client_next_request() gave, ...). The bytes are copied. on_published runs once: status 0
 // with the answer, or a negative errno with answer NULL: -EBADMSG or -ENOSPC when the queue refused
 // (detail says why); -ECANCELED when the client was closed first. While the queue is away the batch
-// waits and is sent again. -EAGAIN: too much is in flight already, nothing was taken, and on_room
-// will be called.
+// waits and is sent again. -EAGAIN: too much is in flight already, nothing was taken, and
+// on_room (below) will run.
 uint64_t queue_client_next_request(struct queue_client *c);
 __attribute__((warn_unused_result)) int
 queue_client_publish(struct queue_client *c, uint64_t request, struct str frame,
@@ -65,6 +63,10 @@ queue_client_publish_event(struct queue_client *c, const struct event *e,
                            void (*on_stored)(int status, uint64_t seq, bool durable, struct str detail,
                                              void *data),
                            void *data);
+
+// on_room runs, with the callbacks' data, when a publish got -EAGAIN and half of each limit is free
+// again. NULL: nobody wants to know.
+void queue_client_set_on_room(struct queue_client *c, void (*on_room)(struct queue_client *c, void *data));
 
 struct queue_subscription_callbacks {
     // Events in order of the log. encoded is borrowed for the call; decode it with event_decode().
