@@ -17,6 +17,20 @@ static struct segment *last_segment(const struct journal *j)
     return j->n_segments ? j->segments[j->n_segments - 1] : NULL;
 }
 
+// What frames with events leave free at the end of the open segment.
+static uint64_t reserve_bytes(const struct journal *j)
+{
+    uint64_t part = j->options.segment_bytes / 8;
+    return part < JOURNAL_RESERVE_BYTES ? part : JOURNAL_RESERVE_BYTES;
+}
+
+uint64_t journal_room(const struct journal *j)
+{
+    const struct segment *s = last_segment(j);
+    uint64_t used = j->fd >= 0 ? s->end + segment_seal_bound(s, 0) : 0;
+    return j->fd >= 0 && s->file_bytes > used ? s->file_bytes - used : 0;
+}
+
 void journal_checkpoint(const struct journal *j, struct buf *b)
 {
     size_t at = 0;
@@ -26,6 +40,9 @@ void journal_checkpoint(const struct journal *j, struct buf *b)
         if (r.producer_seq) {
             record_producer(b, &r);
         }
+    }
+    if (j->options.write_state) {
+        j->options.write_state(b, j->options.state);
     }
 }
 
@@ -59,9 +76,9 @@ static int prepare_fresh(const struct journal *j, struct append *a, uint32_t cha
 {
     struct segment *s = a->fresh;
     uint8_t header[FORMAT_HEADER_BYTES];
-    s->header = (struct segment_header){ .first_seq = j->next_seq,
-                                         .made_ms = a->stored_ms,
-                                         .chain = chain };
+    s->header = (struct segment_header){
+        .first_seq = j->next_seq, .made_ms = a->stored_ms, .chain = chain, .version = FORMAT_VERSION
+    };
     memcpy(s->header.uuid, j->uuid, sizeof s->header.uuid);
     random_fill(&s->header.salt, sizeof s->header.salt);
     s->header_crc = segment_header_encode(&s->header, header);
@@ -76,7 +93,8 @@ static int prepare_fresh(const struct journal *j, struct append *a, uint32_t cha
     a->chain = frame_stamp(&a->checkpoint, s->header.salt, s->header_crc);
     a->salt = s->header.salt;
     a->offset = FORMAT_FRAMES + a->checkpoint.len;
-    uint64_t needed = a->offset + (a->frame ? a->frame->len : 0) + segment_seal_bound(s, a->count);
+    uint64_t needed = a->offset + (a->frame ? a->frame->len : 0) + segment_seal_bound(s, a->count) +
+                      reserve_bytes(j);
     s->file_bytes =
         needed > j->options.segment_bytes ? (needed + 7) & ~UINT64_C(7) : j->options.segment_bytes;
     return 0;
@@ -117,8 +135,11 @@ int journal_append_prepare(struct journal *j, struct append *a, struct buf *fram
             return buf_error(frame);
         }
     }
-    if (!frame || j->roll || j->fd < 0 ||
-        s->end + frame->len + segment_seal_bound(s, count) > s->file_bytes) {
+    bool spare = j->no_room && kind == FRAME_EVENTS && count == 0 && j->fd >= 0 &&
+                 s->header.version == FORMAT_VERSION; // may use the reserve
+    if (!frame || (j->roll && !spare) || j->fd < 0 ||
+        s->end + frame->len + segment_seal_bound(s, count) + (spare ? 0 : reserve_bytes(j)) >
+            s->file_bytes) {
         int status = prepare_roll(j, a);
         if (status) {
             release(a);
@@ -301,7 +322,7 @@ static int adopt_fresh(struct journal *j, struct append *a)
         a->io->close(a->io, j->fd); // everything in it was synced
     }
     j->fd = a->fd;
-    j->roll = false;
+    j->roll = j->no_room = false;
     if (a->seal.len) {
         old->sealed = true;
         old->chain = a->seal_crc;
@@ -335,6 +356,7 @@ int journal_append_finish(struct journal *j, struct append *a, int status)
         j->next_seq = a->first_seq + a->count;
         j->last_ms = a->stored_ms;
     } else {
+        j->no_room = j->no_room || (status == -ENOSPC && a->roll);
         j->roll = false; // where the open segment has room, it goes on there
         if (a->roll && a->fd >= 0 && a->fd != j->fd) {
             a->io->close(a->io, a->fd); // the new segment did not become part of the log

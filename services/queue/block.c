@@ -13,8 +13,9 @@ struct block *block_of_frame(struct buf *frame, uint64_t topics)
         return NULL;
     }
     struct frame f = frame_view((const uint8_t *)frame->data);
-    *b = (struct block){ f.first_seq, f.first_seq + f.count, topics, (uint8_t *)frame->data,
-                         frame->len };
+    *b = (struct block){ f.first_seq, f.first_seq + f.count,
+                         topics,      (uint8_t *)frame->data,
+                         frame->len,  NULL };
     buf_init(frame, frame->max); // its memory is the block's now
     return b;
 }
@@ -23,6 +24,7 @@ void block_destroy(struct block **b)
 {
     if (*b) {
         free((*b)->data);
+        free((*b)->places);
         free(*b);
         *b = NULL;
     }
@@ -101,7 +103,8 @@ void block_read(struct block_read *r)
         return;
     }
     size_t kept = keep_valid(r, data);
-    *r->block = (struct block){ r->ref.first_seq, r->ref.next_seq, r->ref.topics, data, kept };
+    *r->block =
+        (struct block){ r->ref.first_seq, r->ref.next_seq, r->ref.topics, data, kept, NULL };
 }
 
 // Opens the next frame; its first event has the sequence c->seq then.
@@ -151,4 +154,52 @@ struct block_cursor block_cursor_at(const struct block *b, uint64_t seq)
         c = ahead;
     }
     return c;
+}
+
+// --- Any event
+
+static void note_places(const struct block *b, struct block_place *places)
+{
+    for (size_t at = 0; at < b->bytes;) {
+        struct frame f = frame_view(b->data + at);
+        struct str payload = f.payload;
+        struct record r;
+        uint64_t seq = f.first_seq;
+        const char *record = payload.p;
+        while (record_next(&payload, &r) == 1) {
+            if (r.type == RECORD_EVENT && seq >= b->first_seq && seq < b->next_seq) {
+                places[seq - b->first_seq] =
+                    (struct block_place){ (uint32_t)at,
+                                          (uint32_t)((const uint8_t *)record - b->data) };
+            }
+            seq += r.type == RECORD_EVENT;
+            record = payload.p;
+        }
+        at += f.bytes;
+    }
+}
+
+bool block_find(struct block *b, uint64_t seq, struct queue_event_entry *ret_event)
+{
+    assert(seq >= b->first_seq && seq < b->next_seq);
+    if (!b->places) {
+        b->places = calloc(b->next_seq - b->first_seq, sizeof *b->places);
+        if (!b->places) {
+            struct block_cursor c = block_cursor_at(b, seq);
+            return block_cursor_next(&c, ret_event) && ret_event->seq == seq;
+        }
+        note_places(b, b->places);
+    }
+    struct block_place place = b->places[seq - b->first_seq];
+    if (place.record == 0) {
+        return false;
+    }
+    struct frame f = frame_view(b->data + place.frame);
+    size_t end = (size_t)((const uint8_t *)f.payload.p - b->data) + f.payload.n;
+    struct str rest = { (const char *)b->data + place.record, end - place.record };
+    struct record r;
+    int found = record_next(&rest, &r);
+    assert(found == 1); // the frame was verified
+    *ret_event = (struct queue_event_entry){ seq, f.stored_ms, r.body };
+    return true;
 }

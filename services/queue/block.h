@@ -15,6 +15,12 @@ struct block {
     uint64_t topics; // see struct record_index
     uint8_t *data;   // frames, one after the other; owned
     size_t bytes;
+    struct block_place *places; // of its events, by sequence; made when one is looked for; owned
+};
+
+// Where an event stands in data. Both 0: nowhere, it is lost.
+struct block_place {
+    uint32_t frame, record;
 };
 
 // Makes a block of a frame that was written; takes the frame's memory. NULL: out of memory, and the
@@ -42,6 +48,10 @@ struct block_cursor {
     uint64_t seq;            // of the next event in payload
     int64_t stored_ms;
 };
+
+// The event of this sequence, which is in [first_seq, next_seq). False: it is lost. The first time costs a walk
+// over the block and 8 bytes for each of its events (without that memory, a walk each time).
+bool block_find(struct block *b, uint64_t seq, struct queue_event_entry *ret_event);
 
 // Stands before the first event at or after seq.
 struct block_cursor block_cursor_at(const struct block *b, uint64_t seq);

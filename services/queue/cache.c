@@ -60,7 +60,7 @@ void cache_add(struct cache *c, struct block *b)
     c->cold_bytes += b->bytes;
 }
 
-static const struct block *find_tail(struct cache *c, uint64_t seq)
+static struct block *find_tail(struct cache *c, uint64_t seq)
 {
     if (c->tail_n == 0 || seq < (*tail_slot(c, 0))->first_seq) {
         return NULL;
@@ -78,9 +78,9 @@ static const struct block *find_tail(struct cache *c, uint64_t seq)
     return seq < b->next_seq ? b : NULL;
 }
 
-const struct block *cache_find(struct cache *c, uint64_t seq)
+struct block *cache_find(struct cache *c, uint64_t seq)
 {
-    const struct block *recent = find_tail(c, seq);
+    struct block *recent = find_tail(c, seq);
     if (recent) {
         return recent;
     }

@@ -31,6 +31,6 @@ void cache_push(struct cache *c, struct block *b);
 void cache_add(struct cache *c, struct block *b);
 
 // The block that has this sequence, or NULL.
-const struct block *cache_find(struct cache *c, uint64_t seq);
+struct block *cache_find(struct cache *c, uint64_t seq);
 
 #endif

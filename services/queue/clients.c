@@ -46,7 +46,7 @@ struct client *clients_add(struct clients *c, uint32_t peer, int fd)
 
 void clients_remove(struct clients *c, struct client *client)
 {
-    assert(!client->subscriptions);
+    assert(!client->subscriptions && !client->members);
     struct client **at = &c->buckets[client->peer % CLIENTS_BUCKETS];
     while (*at != client) {
         at = &(*at)->next;
@@ -89,6 +89,15 @@ int clients_send(struct clients *c, struct client *client, struct str bytes)
         clients_ping(c, client);
     }
     return 0;
+}
+
+void clients_answer(struct clients *c, uint32_t peer, int fd, struct str bytes)
+{
+    struct client *client = clients_add(c, peer, fd);
+    if (client && clients_have_room(c, client)) {
+        int status = clients_send(c, client, bytes);
+        (void)status; // who is gone, or reads nothing, misses it
+    }
 }
 
 void clients_ping(struct clients *c, struct client *client)

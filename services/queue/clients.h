@@ -13,6 +13,7 @@
 #define CLIENTS_SMALL_WINDOW_BYTES (512 * 1024) // to one client, once all together have
 #define CLIENTS_TOTAL_BYTES (128 * 1024 * 1024) // on their way to all
 
+struct member;
 struct subscription;
 
 struct client {
@@ -22,7 +23,8 @@ struct client {
     uint64_t pinged;  // value of sent when the last PING was sent; the PING's token
     uint64_t arrived; // token of the last PONG
     struct subscription *subscriptions;
-    size_t n_subscriptions;
+    struct member *members;
+    size_t n_subscriptions; // members counted as well
     struct client *next;
 };
 
@@ -57,6 +59,10 @@ bool clients_have_room(const struct clients *c, const struct client *client);
 // Sends, and counts it. 0, or -EAGAIN, -EHOSTUNREACH as zsocket_send().
 __attribute__((warn_unused_result)) int clients_send(struct clients *c, struct client *client,
                                                      struct str bytes);
+
+// Sends an answer that counts as on its way to the client, so that asking without reading has an
+// end: with a full window it is dropped.
+void clients_answer(struct clients *c, uint32_t peer, int fd, struct str bytes);
 
 // Asks the client how far it is, if anything was sent since it was asked last.
 void clients_ping(struct clients *c, struct client *client);

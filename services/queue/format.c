@@ -83,7 +83,8 @@ int segment_header_decode(const uint8_t bytes[FORMAT_HEADER_BYTES],
     if (memcmp(bytes, SEGMENT_MAGIC, 8) != 0 || get32(bytes + HEADER_CRC) != crc) {
         return -EBADMSG;
     }
-    if (get32(bytes + HEADER_VERSION) != FORMAT_VERSION) {
+    uint32_t version = get32(bytes + HEADER_VERSION);
+    if (version == 0 || version > FORMAT_VERSION) {
         return -EPROTONOSUPPORT;
     }
     if (get32(bytes + HEADER_FRAMES) != FORMAT_FRAMES || get32(bytes + HEADER_ZERO) != 0) {
@@ -94,6 +95,7 @@ int segment_header_decode(const uint8_t bytes[FORMAT_HEADER_BYTES],
     ret_header->made_ms = (int64_t)get64(bytes + HEADER_MADE_MS);
     ret_header->chain = get32(bytes + HEADER_CHAIN);
     ret_header->salt = get32(bytes + HEADER_SALT);
+    ret_header->version = version;
     *ret_crc = crc;
     return 0;
 }
@@ -192,7 +194,7 @@ static bool records_valid(const struct frame *f)
     while ((status = record_next(&payload, &r)) == 1) {
         events += r.type == RECORD_EVENT;
     }
-    return status == 0 && events == f->count;
+    return status == 0 && events == f->count && f->first_seq <= UINT64_MAX - f->count;
 }
 
 int frame_decode(const uint8_t *data, size_t n, uint32_t salt, struct frame *ret_frame)
@@ -222,7 +224,7 @@ int record_next(struct str *payload, struct record *ret_record)
     uint32_t head = get32(payload->p);
     size_t n = head & FORMAT_MAX_RECORD_BYTES;
     uint32_t type = head >> 24;
-    if (n > payload->n - FORMAT_RECORD_BYTES || type < RECORD_EVENT || type > RECORD_LOST) {
+    if (n > payload->n - FORMAT_RECORD_BYTES || type < RECORD_EVENT || type >= RECORD_TYPES) {
         return -EBADMSG;
     }
     ret_record->type = (enum record_type)type;
@@ -374,6 +376,175 @@ int record_lost_decode(struct str body, struct record_lost *ret)
     ret->first_seq = get64(body.p);
     ret->last_seq = get64(body.p + 8);
     return ret->first_seq <= ret->last_seq ? 0 : -EBADMSG;
+}
+
+// --- Records of groups
+
+#define SETTLED_RESET 1u
+#define FAILED_ADDED 1u
+
+void record_group(struct buf *b, const struct record_group *r)
+{
+    uint8_t *p = record_open(b, RECORD_GROUP, 4 + r->map.n);
+    if (p) {
+        put32(p, r->number);
+        memcpy(p + 4, r->map.p, r->map.n);
+    }
+}
+
+void record_group_end(struct buf *b, uint32_t number)
+{
+    uint8_t *p = record_open(b, RECORD_GROUP_END, 4);
+    if (p) {
+        put32(p, number);
+    }
+}
+
+int record_group_decode(struct str body, struct record_group *ret)
+{
+    if (body.n < 4) {
+        return -EBADMSG;
+    }
+    ret->number = get32(body.p);
+    ret->map = (struct str){ body.p + 4, body.n - 4 };
+    return 0;
+}
+
+size_t record_settled_begin(struct buf *b, const struct record_settled *r)
+{
+    size_t mark = b->len;
+    uint8_t *p = record_open(b, RECORD_SETTLED, FORMAT_SETTLED_BYTES);
+    if (p) {
+        put32(p, r->number);
+        put32(p + 4, r->reset ? SETTLED_RESET : 0);
+        put64(p + 8, r->floor);
+    }
+    return mark;
+}
+
+void record_settled_range(struct buf *b, uint64_t first_seq, uint64_t last_seq)
+{
+    uint8_t p[FORMAT_RANGE_BYTES];
+    put64(p, first_seq);
+    put64(p + 8, last_seq);
+    buf_append(b, p, sizeof p);
+}
+
+void record_settled_end(struct buf *b, size_t mark)
+{
+    if (buf_ok(b)) {
+        size_t n = b->len - mark - FORMAT_RECORD_BYTES;
+        assert(n <= FORMAT_MAX_RECORD_BYTES); // PENDING_MAX ranges are 1 MiB
+        put32(b->data + mark, (uint32_t)n | (uint32_t)RECORD_SETTLED << 24);
+    }
+}
+
+int record_settled_decode(struct str body, struct record_settled *ret)
+{
+    if (body.n < FORMAT_SETTLED_BYTES || (body.n - FORMAT_SETTLED_BYTES) % FORMAT_RANGE_BYTES) {
+        return -EBADMSG;
+    }
+    ret->number = get32(body.p);
+    ret->reset = get32(body.p + 4) & SETTLED_RESET;
+    ret->floor = get64(body.p + 8);
+    ret->ranges = (struct str){ body.p + FORMAT_SETTLED_BYTES, body.n - FORMAT_SETTLED_BYTES };
+    return 0;
+}
+
+int record_settled_next(struct record_settled *r, uint64_t *ret_first_seq, uint64_t *ret_last_seq)
+{
+    if (r->ranges.n == 0) {
+        return 0;
+    }
+    uint64_t first = get64(r->ranges.p), last = get64(r->ranges.p + 8);
+    if (first > last) {
+        return -EBADMSG;
+    }
+    r->ranges.p += FORMAT_RANGE_BYTES;
+    r->ranges.n -= FORMAT_RANGE_BYTES;
+    *ret_first_seq = first;
+    *ret_last_seq = last;
+    return 1;
+}
+
+void record_failed(struct buf *b, const struct record_failed *r)
+{
+    uint8_t *p = record_open(b, RECORD_FAILED, FORMAT_FAILED_BYTES + r->error.n);
+    if (p) {
+        put32(p, r->number);
+        put32(p + 4, r->attempt);
+        put32(p + 8, r->failures);
+        put32(p + 12, r->added ? FAILED_ADDED : 0);
+        put64(p + 16, r->seq);
+        put64(p + 24, r->key);
+        put64(p + 32, (uint64_t)r->due_ms);
+        if (r->error.n) {
+            memcpy(p + FORMAT_FAILED_BYTES, r->error.p, r->error.n);
+        }
+    }
+}
+
+int record_failed_decode(struct str body, struct record_failed *ret)
+{
+    if (body.n < FORMAT_FAILED_BYTES) {
+        return -EBADMSG;
+    }
+    ret->number = get32(body.p);
+    ret->attempt = get32(body.p + 4);
+    ret->failures = get32(body.p + 8);
+    ret->added = get32(body.p + 12) & FAILED_ADDED;
+    ret->seq = get64(body.p + 16);
+    ret->key = get64(body.p + 24);
+    ret->due_ms = (int64_t)get64(body.p + 32);
+    ret->error = (struct str){ body.p + FORMAT_FAILED_BYTES, body.n - FORMAT_FAILED_BYTES };
+    return 0;
+}
+
+void record_dead(struct buf *b, const struct record_dead *r)
+{
+    uint8_t *p = record_open(b, RECORD_DEAD, FORMAT_DEAD_BYTES);
+    if (p) {
+        put32(p, r->number);
+        put32(p + 4, r->attempts);
+        put64(p + 8, r->seq);
+        put64(p + 16, r->origin_seq);
+        put64(p + 24, r->dead);
+        put64(p + 32, (uint64_t)r->died_ms);
+    }
+}
+
+int record_dead_decode(struct str body, struct record_dead *ret)
+{
+    if (body.n != FORMAT_DEAD_BYTES) {
+        return -EBADMSG;
+    }
+    ret->number = get32(body.p);
+    ret->attempts = get32(body.p + 4);
+    ret->seq = get64(body.p + 8);
+    ret->origin_seq = get64(body.p + 16);
+    ret->dead = get64(body.p + 24);
+    ret->died_ms = (int64_t)get64(body.p + 32);
+    return 0;
+}
+
+void record_revived(struct buf *b, const struct record_revived *r)
+{
+    uint8_t *p = record_open(b, RECORD_REVIVED, FORMAT_REVIVED_BYTES);
+    if (p) {
+        put32(p, r->number);
+        put32(p + 4, 0);
+        put64(p + 8, r->dead_seq);
+    }
+}
+
+int record_revived_decode(struct str body, struct record_revived *ret)
+{
+    if (body.n != FORMAT_REVIVED_BYTES) {
+        return -EBADMSG;
+    }
+    ret->number = get32(body.p);
+    ret->dead_seq = get64(body.p + 8);
+    return 0;
 }
 
 void trailer_encode(uint64_t seal_offset, uint32_t salt, uint8_t out[FORMAT_TRAILER_BYTES])

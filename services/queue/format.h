@@ -9,7 +9,7 @@
 
 #include "proto/buf.h"
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2         // written; 1 is read as well
 #define FORMAT_HEADER_BYTES 64   // of a segment
 #define FORMAT_HEADER_COPY 4096  // where the header stands again
 #define FORMAT_FRAMES 8192       // where the first frame stands
@@ -21,6 +21,11 @@
 #define FORMAT_TOTAL_BYTES 48
 #define FORMAT_LOST_BYTES 16
 #define FORMAT_TRAILER_BYTES 16
+#define FORMAT_SETTLED_BYTES 16 // a SETTLED record before the ranges
+#define FORMAT_RANGE_BYTES 16   // a range in it
+#define FORMAT_FAILED_BYTES 40  // a FAILED record before the error
+#define FORMAT_DEAD_BYTES 40
+#define FORMAT_REVIVED_BYTES 16
 #define FORMAT_MAX_RECORD_BYTES 0xFFFFFF
 
 struct segment_header {
@@ -29,6 +34,7 @@ struct segment_header {
     int64_t made_ms;
     uint32_t chain; // body CRC of the last frame of the segment before
     uint32_t salt;
+    uint32_t version; // of the format; written is always FORMAT_VERSION
 };
 
 enum frame_kind { FRAME_EVENTS = 1, FRAME_CHECKPOINT = 2, FRAME_SEAL = 3 };
@@ -50,8 +56,15 @@ enum record_type {
     RECORD_TOTAL = 3,
     RECORD_INDEX = 4,
     RECORD_TOPIC = 5,
-    RECORD_LOST = 6
+    RECORD_LOST = 6,
+    RECORD_GROUP = 7,
+    RECORD_GROUP_END = 8,
+    RECORD_SETTLED = 9,
+    RECORD_FAILED = 10,
+    RECORD_DEAD = 11,
+    RECORD_REVIVED = 12
 };
+#define RECORD_TYPES 13 // one more than the highest
 
 struct record {
     enum record_type type;
@@ -85,6 +98,43 @@ struct record_topic {
 
 struct record_lost {
     uint64_t first_seq, last_seq;
+};
+
+struct record_group {
+    uint32_t number;
+    struct str map; // see group_config.h; empty in GROUP_END
+};
+
+struct record_settled {
+    uint32_t number; // of the group
+    bool reset;      // whatever was said of the group before is void
+    uint64_t floor;  // everything before it is settled, except what FAILED records name
+    struct str ranges;
+};
+
+struct record_failed {
+    uint32_t number;
+    uint32_t attempt, failures;
+    bool added; // it is not the group's cursor that came to it
+    uint64_t seq;
+    uint64_t key;   // pending_key_of()
+    int64_t due_ms; // milliseconds since the epoch; 0: at once
+    struct str error;
+};
+
+struct record_dead {
+    uint32_t number;
+    uint32_t attempts;
+    uint64_t seq;        // that the group is done with by this
+    uint64_t origin_seq; // of the event that died first
+    uint64_t
+        dead; // frames of events: place of the copy among the frame's events; else its sequence
+    int64_t died_ms;
+};
+
+struct record_revived {
+    uint32_t number;
+    uint64_t dead_seq;
 };
 
 #define FORMAT_CHECK __attribute__((warn_unused_result))
@@ -124,6 +174,15 @@ void record_total(struct buf *b, const struct record_total *r);
 void record_index_begin(struct buf *b, size_t n_blocks); // then n_blocks times:
 void record_index_block(struct buf *b, const struct record_index *r);
 void record_topic(struct buf *b, const struct record_topic *r);
+void record_group(struct buf *b, const struct record_group *r); // GROUP
+void record_group_end(struct buf *b, uint32_t number);
+// A SETTLED record is begun, gets its ranges, and ends; the mark that begin returns goes into end.
+FORMAT_CHECK size_t record_settled_begin(struct buf *b, const struct record_settled *r);
+void record_settled_range(struct buf *b, uint64_t first_seq, uint64_t last_seq);
+void record_settled_end(struct buf *b, size_t mark);
+void record_failed(struct buf *b, const struct record_failed *r);
+void record_dead(struct buf *b, const struct record_dead *r);
+void record_revived(struct buf *b, const struct record_revived *r);
 void record_lost(struct buf *b, const struct record_lost *r);
 
 // Decoders of bodies; -EBADMSG when the length is wrong.
@@ -133,6 +192,14 @@ FORMAT_CHECK int record_index_decode(struct str body, size_t i,
                                      struct record_index *ret); // block number i
 FORMAT_CHECK int record_topic_decode(struct str body, struct record_topic *ret);
 FORMAT_CHECK int record_lost_decode(struct str body, struct record_lost *ret);
+FORMAT_CHECK int record_group_decode(struct str body, struct record_group *ret); // and GROUP_END
+FORMAT_CHECK int record_settled_decode(struct str body, struct record_settled *ret);
+// Takes the next range off r->ranges: 1, 0 at the end, -EBADMSG.
+FORMAT_CHECK int record_settled_next(struct record_settled *r, uint64_t *ret_first_seq,
+                                     uint64_t *ret_last_seq);
+FORMAT_CHECK int record_failed_decode(struct str body, struct record_failed *ret);
+FORMAT_CHECK int record_dead_decode(struct str body, struct record_dead *ret);
+FORMAT_CHECK int record_revived_decode(struct str body, struct record_revived *ret);
 
 void trailer_encode(uint64_t seal_offset, uint32_t salt, uint8_t out[FORMAT_TRAILER_BYTES]);
 FORMAT_CHECK int trailer_decode(const uint8_t bytes[FORMAT_TRAILER_BYTES], uint32_t salt,

@@ -92,9 +92,9 @@ static void write_subscription(const struct readers *r, const struct client *c,
     put_uint(b, "behind", readers_behind(r, s));
 }
 
-static void write_subscriptions(const struct readers *r, struct buf *b)
+static void write_subscriptions(const struct clients *clients, const struct readers *r,
+                                struct buf *b)
 {
-    const struct clients *clients = readers_clients(r);
     uint32_t n = 0;
     writer_key(b, "subscriptions");
     size_t mark = writer_open_array(b);
@@ -124,7 +124,7 @@ void info_write(const struct info *info, struct buf *b)
     const struct journal *j = info->journal;
     char uuid[INFO_UUID_SIZE];
     info_uuid(j->uuid, uuid);
-    writer_map(b, 19);
+    writer_map(b, 20);
     put_str(b, "version", STR(SLUICE_VERSION));
     put_str(b, "uuid", str_of(uuid));
     put_str(b, "sync", STR("always"));
@@ -138,10 +138,11 @@ void info_write(const struct info *info, struct buf *b)
     put_int(b, "started_ms", info->started_ms);
     put_uint(b, "n_producers", j->catalog.producers.n);
     put_uint(b, "n_subscriptions", readers_count(info->readers));
+    put_uint(b, "n_groups", groups_count(info->groups));
     put_uint(b, "retention_ms", (uint64_t)info->retention_ms);
     put_uint(b, "retention_bytes", (uint64_t)info->retention_bytes);
     write_lost(j, b);
     write_topics(&j->catalog, b);
     write_producers(&j->catalog, b);
-    write_subscriptions(info->readers, b);
+    write_subscriptions(info->clients, info->readers, b);
 }

@@ -3,6 +3,7 @@
 #ifndef QUEUE_INFO_H
 #define QUEUE_INFO_H
 
+#include "services/queue/groups.h"
 #include "services/queue/readers.h"
 
 #define INFO_MAX_PRODUCERS 4096     // listed; their number is told in any case
@@ -10,7 +11,9 @@
 
 struct info {
     const struct journal *journal;
+    const struct clients *clients;
     const struct readers *readers;
+    const struct groups *groups;
     int64_t started_ms;      // wall clock
     int64_t retention_ms;    // 0: none
     int64_t retention_bytes; // 0: none

@@ -142,6 +142,16 @@ uint64_t journal_find_time(const struct journal *j, int64_t time_ms)
     return j->next_seq;
 }
 
+int64_t journal_stored_ms(const struct journal *j, uint64_t seq)
+{
+    struct block_ref ref;
+    if (!journal_find(j, seq, &ref) || ref.lost) {
+        return 0;
+    }
+    const struct segment *s = j->segments[segment_of(j, seq)];
+    return s->blocks[segment_block_of(s, seq)].first_ms;
+}
+
 // --- Damage
 
 uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq)
@@ -233,13 +243,15 @@ void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t 
 
 int journal_remove(const struct removal *r)
 {
-    for (size_t i = 0; i < r->n; i++) { // from the oldest on: what is left has no hole
+    // From the oldest on, each made durable before the next: what is left has no hole, whenever the power goes.
+    for (size_t i = 0; i < r->n; i++) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(r->segments[i], name);
         int status = r->io->unlink(r->io, r->dir_fd, name);
-        if (status && status != -ENOENT) {
+        status = status && status != -ENOENT ? status : r->io->sync_dir(r->io, r->dir_fd);
+        if (status) {
             return status;
         }
     }
-    return r->n ? r->io->sync_dir(r->io, r->dir_fd) : 0;
+    return 0;
 }

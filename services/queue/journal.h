@@ -10,6 +10,8 @@
 
 #define JOURNAL_SEGMENT_BYTES (64 * 1024 * 1024)
 #define JOURNAL_BLOCK_BYTES (256 * 1024)
+// At the end of each segment: room for what groups have to say while the disk is full. Less in small segments.
+#define JOURNAL_RESERVE_BYTES (4 * 1024 * 1024)
 #define JOURNAL_MAX_LOST 1024 // damaged ranges kept apart; with more, neighbours are told of as one
 
 enum journal_note { JOURNAL_INFO, JOURNAL_WARNING, JOURNAL_DAMAGE };
@@ -22,6 +24,12 @@ struct journal_options {
     bool strict; // a log in which opening comes to any damage is not opened: -EBADMSG
     // A sentence for the log. During journal_open() only, in its thread. May be NULL.
     void (*on_note)(enum journal_note note, const char *text, void *data);
+    // State that others keep in the log (groups). on_state takes a record over, in order, during
+    // journal_open() and in its thread: 0, -EBADMSG (the record is passed over) or -ENOMEM.
+    // write_state appends records of all of it, for a checkpoint. Both NULL: there is none.
+    int (*on_state)(const struct frame *f, const struct record *r, void *state);
+    void (*write_state)(struct buf *b, void *state);
+    void *state;
     void *data;
 };
 
@@ -33,9 +41,11 @@ struct journal {
     struct catalog catalog;
     struct segment **segments; // oldest first
     size_t n_segments, cap_segments;
-    uint64_t next_seq;                         // that the next event gets
-    int64_t last_ms;                           // time of storing never goes back behind this
-    bool roll;                                 // the next append begins a new segment
+    uint64_t next_seq;   // that the next event gets
+    int64_t last_ms;     // time of storing never goes back behind this
+    bool roll;           // the next append begins a new segment
+    bool no_room;        // there was none for that: frames without events go into the reserve
+    bool producers_lost; // their sequences may be too low: no whole record of them could be read
     struct record_lost lost[JOURNAL_MAX_LOST]; // in order, apart from each other
     size_t n_lost;
     uint64_t n_lost_events; // found since the start, also those that retention has removed
@@ -84,6 +94,9 @@ struct append {
     int64_t write_us, sync_us;
 };
 
+// Bytes that frames without events may still take in the open segment.
+uint64_t journal_room(const struct journal *j);
+
 // Finishes the frame (made with frame_begin() and records; its kind and number of events are given)
 // and decides where it goes. -ENOMEM: nothing is changed.
 JOURNAL_CHECK int journal_append_prepare(struct journal *j, struct append *a, struct buf *frame,
@@ -121,6 +134,9 @@ bool journal_find(const struct journal *j, uint64_t seq, struct block_ref *ret_b
 // worth too early.
 uint64_t journal_find_time(const struct journal *j, int64_t time_ms);
 
+// When the block was begun that has this event; 0: it is not there.
+int64_t journal_stored_ms(const struct journal *j, uint64_t seq);
+
 // Notes a damaged range. Returns how many of its sequences were not known to be damaged.
 uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq);
 
@@ -141,7 +157,8 @@ struct removal {
 void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t bytes,
                     struct removal *ret_removal);
 
-// Deletes the files. In any thread. 0 or a negative errno.
+// Deletes the files. In any thread. 0 or a negative errno: then the same removal is done again
+// before any other, or the log gets a hole.
 JOURNAL_CHECK int journal_remove(const struct removal *r);
 
 #endif

@@ -20,6 +20,7 @@ struct loader {
     struct slot slots[SLOTS];
     uv_timer_t timer;   // next step of the background pass
     uint64_t scrub_seq; // where that is
+    bool verifying;     // it is under way
     bool closing, timer_closed;
 };
 
@@ -153,6 +154,7 @@ static void on_scrub(uv_timer_t *timer)
     struct block_ref ref;
     if (!last || seq >= last->header.first_seq || !journal_find(j, seq, &ref)) {
         l->scrub_seq = 0;
+        l->verifying = false;
         (void)uv_timer_start(&l->timer, on_scrub, LOADER_SCRUB_EVERY_MS, 0); // has a callback
         return;
     }
@@ -169,6 +171,21 @@ static void schedule_scrub(struct loader *l)
     (void)uv_timer_start(&l->timer, on_scrub, LOADER_SCRUB_MS, 0); // has a callback
 }
 
+void loader_verify_all(struct loader *l)
+{
+    if (!l->verifying) {
+        l->verifying = true;
+        l->scrub_seq = 0;
+        schedule_scrub(l);
+    }
+}
+
+bool loader_is_verifying(const struct loader *l, uint64_t *ret_next_seq)
+{
+    *ret_next_seq = l->scrub_seq;
+    return l->verifying;
+}
+
 // --- Life
 
 int loader_open(const struct loader_options *options, struct loader **ret_loader)
@@ -183,6 +200,7 @@ int loader_open(const struct loader_options *options, struct loader **ret_loader
     }
     (void)uv_timer_init(options->loop, &l->timer); // cannot fail
     l->timer.data = l;
+    l->verifying = true;
     schedule_scrub(l);
     *ret_loader = l;
     return 0;

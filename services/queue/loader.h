@@ -32,6 +32,12 @@ __attribute__((warn_unused_result)) int loader_open(const struct loader_options 
 // on_loaded.
 bool loader_read(struct loader *l, const struct block_ref *ref);
 
+// Begins to verify all of the log now, unless that is under way.
+void loader_verify_all(struct loader *l);
+
+// Whether that is under way, and how far.
+bool loader_is_verifying(const struct loader *l, uint64_t *ret_next_seq);
+
 // Stops; memory goes when reads and handles are done. No callback runs after this.
 void loader_close(struct loader **l);
 

@@ -14,8 +14,8 @@
 #include "services/queue/committer.h"
 #include "services/queue/stats.h"
 
-// Room for a frame: what congests, one more PUBLISH, the PRODUCER records.
-#define MAX_FRAME_BYTES (16 * 1024 * 1024)
+// Room for a frame: what congests, one more PUBLISH, the PRODUCER records, all that groups can have to say.
+#define MAX_FRAME_BYTES (64 * 1024 * 1024)
 #define DETAIL_SIZE 256
 
 // What a PUBLISH is owed when its batch is on disk.
@@ -25,6 +25,13 @@ struct answer {
         reply; // first_seq and last_seq: places in the batch, from 1, until it is stored
     struct producer *producer; // NULL: none
     uint64_t first;            // its first producer sequence; 0: it had no entries
+};
+
+// An event of the queue's own, and who waits for it.
+struct burial {
+    uint32_t place; // among the batch's events
+    void (*on_done)(int status, uint64_t seq, void *data);
+    void *data;
 };
 
 struct batch {
@@ -37,6 +44,14 @@ struct batch {
     size_t n_answers, cap_answers;
     struct producer **producers; // that have events in it
     size_t n_producers, cap_producers;
+    struct burial *burials;
+    size_t n_burials, cap_burials;
+    struct buf control; // records that must be written, with events or without
+    struct buf replies; // when that is done: struct reply and its bytes, each
+};
+
+struct reply {
+    uint32_t peer, bytes;
 };
 
 struct publisher {
@@ -48,16 +63,25 @@ struct publisher {
     struct append append;   // of the running one
     struct buf scratch;     // for answers
     int64_t full_until_ms;  // monotonic; 0: the disk is not full
+    int64_t wait_until_ms;  // monotonic; not even control records found room
+    uv_timer_t retry;
+    bool wanted; // collect() has something
     bool failed;
     bool stopping, checkpointed;
 };
 
 static bool is_empty(const struct batch *b)
 {
-    return b->count == 0 && b->n_answers == 0;
+    return b->count == 0 && b->n_answers == 0 && b->control.len == 0 && b->replies.len == 0;
 }
 
-static void reset(struct batch *b)
+static void reset_control(struct batch *b)
+{
+    buf_reset(&b->control);
+    buf_reset(&b->replies);
+}
+
+static void reset_events(struct batch *b)
 {
     static uint64_t last_number;
     b->number = ++last_number;
@@ -67,6 +91,7 @@ static void reset(struct batch *b)
     b->topics = 0;
     b->n_answers = 0;
     b->n_producers = 0;
+    b->n_burials = 0;
 }
 
 // --- Answers
@@ -90,6 +115,19 @@ static void send_refused(struct publisher *p, uint32_t peer, uint64_t request, e
     send_scratch(p, peer);
 }
 
+static void tell_published(struct publisher *p, const struct answer *a,
+                           const struct queue_published *reply)
+{
+    struct queue_operation op = { .what = STR("publish"),
+                                  .client = a->peer,
+                                  .first_seq = reply->first_seq,
+                                  .last_seq = reply->last_seq,
+                                  .events = reply->stored };
+    if (reply->stored) {
+        operations_tell(p->options.operations, op);
+    }
+}
+
 // Answers everything in a stored batch.
 static void send_published(struct publisher *p, const struct batch *b, uint64_t first_seq)
 {
@@ -99,9 +137,33 @@ static void send_published(struct publisher *p, const struct batch *b, uint64_t 
             reply.first_seq += first_seq - 1;
             reply.last_seq += first_seq - 1;
         }
+        if (operations_are_watched(p->options.operations)) {
+            tell_published(p, &b->answers[i], &reply);
+        }
         queue_published_encode(&p->scratch, &reply);
         send_scratch(p, b->answers[i].peer);
     }
+}
+
+static void send_replies(struct publisher *p, const struct batch *b)
+{
+    for (size_t at = 0; at < b->replies.len;) {
+        struct reply r;
+        memcpy(&r, b->replies.data + at, sizeof r);
+        struct str frame = { b->replies.data + at + sizeof r, r.bytes };
+        int status = zsocket_send(p->options.socket, r.peer, frame);
+        (void)status; // who is gone, or reads nothing, misses it
+        at += sizeof r + r.bytes;
+    }
+}
+
+static void end_burials(struct batch *b, int status, uint64_t first_seq)
+{
+    for (size_t i = 0; i < b->n_burials; i++) {
+        struct burial *burial = &b->burials[i];
+        burial->on_done(status, status ? 0 : first_seq + burial->place, burial->data);
+    }
+    b->n_burials = 0;
 }
 
 // --- A full disk
@@ -140,12 +202,87 @@ static void refuse_batch(struct publisher *p, struct batch *b, const char *detai
     for (size_t i = 0; i < b->n_producers; i++) {
         b->producers[i]->accepted_seq = b->producers[i]->stored_seq;
     }
-    reset(b);
+    end_burials(b, -ENOSPC, 0);
+    reset_events(b);
 }
 
-static bool is_full(struct publisher *p)
+static bool is_full(const struct publisher *p)
 {
     return p->full_until_ms && clock_mono_ms() < p->full_until_ms;
+}
+
+bool publisher_is_full(const struct publisher *p)
+{
+    return is_full(p) || p->options.journal->no_room;
+}
+
+// --- What groups have to say
+
+void publisher_want(struct publisher *p)
+{
+    p->wanted = true;
+}
+
+struct buf *publisher_control(struct publisher *p)
+{
+    return &p->gathered->control;
+}
+
+void publisher_reply(struct publisher *p, uint32_t peer, struct str frame)
+{
+    struct reply r = { peer, (uint32_t)frame.n };
+    buf_append(&p->gathered->replies, &r, sizeof r);
+    buf_append_str(&p->gathered->replies, frame);
+}
+
+static int add_burial(struct batch *b, struct burial burial)
+{
+    if (b->n_burials == b->cap_burials) {
+        size_t cap = b->cap_burials ? b->cap_burials * 2 : 64;
+        struct burial *more = reallocarray(b->burials, cap, sizeof *more);
+        if (!more) {
+            return -ENOMEM;
+        }
+        b->burials = more;
+        b->cap_burials = cap;
+    }
+    b->burials[b->n_burials++] = burial;
+    return 0;
+}
+
+int publisher_bury(struct publisher *p, struct str event, const struct record_dead *r,
+                   void (*on_done)(int status, uint64_t seq, void *data), void *data)
+{
+    struct batch *b = p->gathered;
+    struct str topic, key;
+    if (is_full(p) || p->failed || p->stopping || publisher_is_congested(p) ||
+        event_decode_route(event, &topic, &key)) {
+        return -ENOSPC;
+    }
+    if (!catalog_add_topic(&p->options.journal->catalog, topic) ||
+        add_burial(b, (struct burial){ b->count, on_done, data })) {
+        return -ENOMEM;
+    }
+    if (b->count == 0) {
+        buf_reset(&b->frame);
+        frame_begin(&b->frame);
+    }
+    size_t before = b->frame.len;
+    struct record_dead dead = *r;
+    dead.dead = b->count;
+    record_event(&b->frame, event);
+    record_dead(&b->frame, &dead);
+    if (!buf_ok(&b->frame)) {
+        b->frame.error = 0;
+        b->frame.len = before;
+        b->n_burials--;
+        return -ENOMEM;
+    }
+    b->count++;
+    b->event_bytes += event.n;
+    b->topics |= topic_bit(topic);
+    p->wanted = true; // so that there is a commit
+    return 0;
 }
 
 // --- Taking a PUBLISH
@@ -371,23 +508,39 @@ bool publisher_is_congested(const struct publisher *p)
 
 // --- Committing
 
+static void on_retry(uv_timer_t *timer)
+{
+    struct publisher *p = timer->data;
+    p->wait_until_ms = 0;
+    p->options.on_stored(p->options.data); // somebody will flush
+}
+
+// Nothing is written for a while, but all that must be is kept.
+static void wait(struct publisher *p)
+{
+    p->wait_until_ms = clock_mono_ms() + PUBLISHER_RETRY_MS;
+    (void)uv_timer_start(&p->retry, on_retry, PUBLISHER_RETRY_MS, 0); // has a callback
+}
+
 static void start(struct publisher *p, struct batch *b, struct buf *frame, enum frame_kind kind)
 {
     int status = journal_append_prepare(p->options.journal, &p->append, frame, kind, b->count,
                                         clock_wall_ms());
     if (status) {
         refuse_batch(p, b, "out of memory");
+        wait(p); // what groups have to say stays
         return;
     }
     p->running = b;
     p->gathered = b == &p->batches[0] ? &p->batches[1] : &p->batches[0];
-    reset(p->gathered);
+    reset_events(p->gathered);
+    reset_control(p->gathered);
     committer_start(p->committer, &p->append);
 }
 
 bool publisher_can_flush(const struct publisher *p)
 {
-    return !p->running && !p->failed && !is_empty(p->gathered);
+    return !p->running && !p->failed && !p->wait_until_ms && (p->wanted || !is_empty(p->gathered));
 }
 
 void publisher_flush(struct publisher *p)
@@ -396,15 +549,30 @@ void publisher_flush(struct publisher *p)
     if (!publisher_can_flush(p)) {
         return;
     }
-    if (b->count == 0) { // only duplicates and questions, and nothing is on its way to disk
+    if (p->wanted) {
+        p->wanted = false;
+        p->options.collect(&b->control, p->options.state);
+    }
+    if (b->count == 0 &&
+        b->control.len == 0) { // only what needs no disk, and nothing is on its way there
         send_published(p, b, 0);
-        reset(b);
+        send_replies(p, b);
+        reset_events(b);
+        reset_control(b);
         return;
+    }
+    if (b->count == 0) {
+        buf_reset(&b->frame);
+        frame_begin(&b->frame);
     }
     for (size_t i = 0; i < b->n_producers; i++) {
         struct record_producer r = { b->producers[i]->accepted_seq, clock_wall_ms(),
                                      b->producers[i]->key.name };
         record_producer(&b->frame, &r);
+    }
+    buf_append_str(&b->frame, buf_str(&b->control));
+    if (!buf_ok(&b->control) && buf_ok(&b->frame)) {
+        b->frame.error = buf_error(&b->control);
     }
     start(p, b, &b->frame, FRAME_EVENTS);
 }
@@ -421,10 +589,10 @@ void publisher_roll(struct publisher *p)
 static void go_on_stopping(struct publisher *p)
 {
     struct batch *b = p->gathered;
-    if (!p->stopping || p->running || !is_empty(b)) {
+    if (!p->stopping || p->running || (!is_empty(b) && !p->wait_until_ms)) {
         return;
     }
-    if (p->checkpointed || p->failed || is_full(p)) {
+    if (p->checkpointed || p->wait_until_ms || p->failed || is_full(p)) {
         p->options.on_stopped(p->options.data);
         return;
     }
@@ -457,11 +625,16 @@ static void on_stored(struct publisher *p, struct batch *b)
         if (block) { // else it is read from the file when it is wanted
             cache_push(p->options.cache, block);
         }
+        end_burials(b, 0, p->append.first_seq);
     } else {
         send_published(p, b, 0);
     }
-    reset(b);
-    if (p->full_until_ms) {
+    send_replies(p, b);
+    bool room =
+        b->count || p->append.roll; // what groups have to say may have found room that was reserved
+    reset_events(b);
+    reset_control(b);
+    if (p->full_until_ms && room) {
         p->full_until_ms = 0;
         p->options.on_full(false, p->options.data);
     }
@@ -480,6 +653,35 @@ static void on_no_room(struct publisher *p, struct batch *b)
     }
 }
 
+// What groups have to say goes into the next commit, in front of what they said since.
+static void keep_control(struct publisher *p, struct batch *b)
+{
+    struct batch *next = p->gathered;
+    struct buf control = b->control, replies = b->replies;
+    buf_append_str(&control, buf_str(&next->control));
+    buf_append_str(&replies, buf_str(&next->replies));
+    b->control = next->control;
+    b->replies = next->replies;
+    next->control = control;
+    next->replies = replies;
+    reset_control(b);
+}
+
+// There was no room: for events, or not even for what had to be said without any.
+static void on_refused(struct publisher *p, struct batch *b)
+{
+    bool events = b->count > 0;
+    if (!events && b->control.len == 0) {
+        reset_events(b); // only a new segment or a checkpoint was wanted; the log does without
+        return;
+    }
+    keep_control(p, b);
+    on_no_room(p, b);
+    if (!events) {
+        wait(p);
+    }
+}
+
 static void on_written(int status, void *data)
 {
     struct publisher *p = data;
@@ -489,11 +691,7 @@ static void on_written(int status, void *data)
     if (status == 0) {
         on_stored(p, b);
     } else if (status == -ENOSPC) {
-        if (is_empty(b)) {
-            reset(b); // only a new segment or a checkpoint was wanted; the log does without
-        } else {
-            on_no_room(p, b);
-        }
+        on_refused(p, b);
     } else {
         p->failed = true; // what was gathered is never answered: nobody may take it for stored
         p->options.on_failed(status, p->append.failed ? p->append.failed : "taking note of a write",
@@ -517,7 +715,9 @@ int publisher_open(const struct publisher_options *options, struct publisher **r
     buf_init(&p->scratch, QUEUE_MAX_FRAME_BYTES);
     for (int i = 0; i < 2; i++) {
         buf_init(&p->batches[i].frame, MAX_FRAME_BYTES);
-        reset(&p->batches[i]);
+        buf_init(&p->batches[i].control, MAX_FRAME_BYTES);
+        buf_init(&p->batches[i].replies, MAX_FRAME_BYTES);
+        reset_events(&p->batches[i]);
     }
     p->gathered = &p->batches[0];
     int status = committer_open(options->loop, on_written, p, &p->committer);
@@ -525,8 +725,15 @@ int publisher_open(const struct publisher_options *options, struct publisher **r
         free(p);
         return status;
     }
+    (void)uv_timer_init(options->loop, &p->retry); // cannot fail
+    p->retry.data = p;
     *ret_publisher = p;
     return 0;
+}
+
+static void on_retry_closed(uv_handle_t *handle)
+{
+    free(handle->data);
 }
 
 void publisher_close(struct publisher **publisher)
@@ -542,10 +749,15 @@ void publisher_close(struct publisher **publisher)
         (void)status;
     }
     for (int i = 0; i < 2; i++) {
-        buf_fini(&p->batches[i].frame);
-        free(p->batches[i].answers);
-        free(p->batches[i].producers);
+        struct batch *b = &p->batches[i];
+        end_burials(b, -ECANCELED, 0);
+        buf_fini(&b->frame);
+        buf_fini(&b->control);
+        buf_fini(&b->replies);
+        free(b->answers);
+        free(b->producers);
+        free(b->burials);
     }
     buf_fini(&p->scratch);
-    free(p);
+    uv_close((uv_handle_t *)&p->retry, on_retry_closed);
 }

@@ -21,8 +21,6 @@ struct list {
 
 struct readers {
     struct readers_options options;
-    struct clients clients;
-    struct loader *loader;
     struct list lists[SUB_STATES];
     size_t n;
     struct buf frame;
@@ -205,7 +203,8 @@ static enum stop collect(struct readers *r, struct subscription *s, struct colle
 // Sends what is in r->frame; false when that has to be tried again.
 static bool send_frame(struct readers *r, struct subscription *s)
 {
-    s->unsent = !buf_ok(&r->frame) || clients_send(&r->clients, s->client, buf_str(&r->frame));
+    s->unsent =
+        !buf_ok(&r->frame) || clients_send(r->options.clients, s->client, buf_str(&r->frame));
     return !s->unsent;
 }
 
@@ -256,13 +255,13 @@ static void act_on(struct readers *r, struct subscription *s, enum stop stop,
     case STOP_STEP:
         break;
     case STOP_FULL:
-        sent = s->credit > 0 && clients_have_room(&r->clients, s->client);
+        sent = s->credit > 0 && clients_have_room(r->options.clients, s->client);
         break;
     case STOP_LOST:
         sent = tell_lost(r, s, c->lost_to);
         break;
     case STOP_LOAD:
-        (void)loader_read(r->loader,
+        (void)loader_read(r->options.loader,
                           &c->ref); // without a free slot: asks again after the next on_loaded
         move(r, s, SUB_LOADING);
         return;
@@ -292,7 +291,7 @@ static size_t deliver(struct readers *r, struct subscription *s)
     uint64_t stored = r->options.journal->next_seq;
     struct collected c = { .seq = s->next_seq };
     c.end = s->wanted.follow || stored < s->end_seq ? stored : s->end_seq;
-    if (clients_have_room(&r->clients, s->client)) {
+    if (clients_have_room(r->options.clients, s->client)) {
         c.max = s->credit < QUEUE_MAX_BATCH ? (uint32_t)s->credit : QUEUE_MAX_BATCH;
     }
     buf_reset(&r->frame);
@@ -354,7 +353,7 @@ static size_t seek(struct readers *r, struct subscription *s)
             return looked_at;
         }
         if (!b && !ref.lost && (ref.topics & topics)) {
-            (void)loader_read(r->loader,
+            (void)loader_read(r->options.loader,
                               &ref); // without a free slot: asks again after the next on_loaded
             move(r, s, SUB_LOADING);
             return looked_at;
@@ -400,27 +399,22 @@ void readers_wake(struct readers *r)
     wake_all(r, SUB_FOLLOWING);
 }
 
-static void on_loaded(void *data)
+void readers_loaded(struct readers *r)
 {
-    wake_all(data, SUB_LOADING);
-}
-
-static void on_damage(uint64_t segment, const struct damage *d, uint64_t lost, void *data)
-{
-    struct readers *r = data;
-    r->options.on_damage(segment, d, lost, r->options.data);
+    wake_all(r, SUB_LOADING);
 }
 
 static void on_tick(uv_timer_t *timer)
 {
     struct readers *r = timer->data;
-    for (struct client *c = clients_next(&r->clients, NULL); c; c = clients_next(&r->clients, c)) {
-        clients_ping(&r->clients, c);
+    for (struct client *c = clients_next(r->options.clients, NULL); c;
+         c = clients_next(r->options.clients, c)) {
+        clients_ping(r->options.clients, c);
     }
     struct subscription *next;
     for (struct subscription *s = r->lists[SUB_BLOCKED].first; s; s = next) {
         next = s->next;
-        if (s->unsent || (s->credit && clients_have_room(&r->clients, s->client))) {
+        if (s->unsent || (s->credit && clients_have_room(r->options.clients, s->client))) {
             move(r, s, SUB_READY);
             r->options.on_ready(r->options.data);
         }
@@ -463,7 +457,7 @@ static struct subscription *find(const struct client *c, uint64_t subscription)
 // Whether it may begin; else it is refused.
 static bool check(struct readers *r, uint32_t peer, const struct queue_subscribe *f)
 {
-    const struct client *c = clients_find(&r->clients, peer);
+    const struct client *c = clients_find(r->options.clients, peer);
     char detail[256];
     for (size_t i = 0; i < f->n_filters; i++) {
         if (!topic_filter_valid(f->filters[i])) {
@@ -528,7 +522,7 @@ void readers_subscribe(struct readers *r, uint32_t peer, int fd, const struct qu
         refuse_filter(r, peer, f, &error);
         return;
     }
-    struct client *c = s ? clients_add(&r->clients, peer, fd) : NULL;
+    struct client *c = s ? clients_add(r->options.clients, peer, fd) : NULL;
     if (!c) {
         subscription_destroy(&s);
         refuse(r, peer, f->subscription, REFUSED_TOO_MANY_SUBSCRIPTIONS, "out of memory");
@@ -554,7 +548,7 @@ static void unblock(struct readers *r, struct subscription *s)
 
 void readers_grant(struct readers *r, uint32_t peer, uint64_t subscription, uint64_t more)
 {
-    struct subscription *s = find(clients_find(&r->clients, peer), subscription);
+    struct subscription *s = find(clients_find(r->options.clients, peer), subscription);
     if (s) { // else it has ended meanwhile
         s->credit = more < MAX_CREDIT - s->credit ? s->credit + more : MAX_CREDIT;
         unblock(r, s);
@@ -563,58 +557,27 @@ void readers_grant(struct readers *r, uint32_t peer, uint64_t subscription, uint
 
 void readers_unsubscribe(struct readers *r, uint32_t peer, uint64_t subscription)
 {
-    struct subscription *s = find(clients_find(&r->clients, peer), subscription);
+    struct subscription *s = find(clients_find(r->options.clients, peer), subscription);
     if (s) { // else it has ended meanwhile
         remove_sub(r, s);
     }
 }
 
-void readers_pong(struct readers *r, uint32_t peer, uint64_t token)
+void readers_unblock(struct readers *r, struct client *client)
 {
-    struct client *c = clients_find(&r->clients, peer);
-    if (!c) {
-        return;
-    }
-    clients_pong(&r->clients, c, token);
-    for (struct subscription *s = c->subscriptions; s; s = s->next_of_client) {
+    for (struct subscription *s = client->subscriptions; s; s = s->next_of_client) {
         unblock(r, s);
     }
 }
 
-void readers_answer(struct readers *r, uint32_t peer, int fd, struct str bytes)
+void readers_forget(struct readers *r, struct client *client)
 {
-    struct client *c = clients_add(&r->clients, peer, fd);
-    if (c && clients_have_room(&r->clients, c)) {
-        int status = clients_send(&r->clients, c, bytes);
-        (void)status; // who is gone, or reads nothing, misses it
-    }
-}
-
-static void drop(struct readers *r, struct client *c)
-{
-    while (c->subscriptions) {
-        remove_sub(r, c->subscriptions);
-    }
-    clients_remove(&r->clients, c);
-}
-
-void readers_forget(struct readers *r, int fd)
-{
-    struct client *next;
-    for (struct client *c = clients_next(&r->clients, NULL); c; c = next) {
-        next = clients_next(&r->clients, c);
-        if (c->fd == fd) {
-            drop(r, c);
-        }
+    while (client->subscriptions) {
+        remove_sub(r, client->subscriptions);
     }
 }
 
 // --- For INFO and metrics
-
-const struct clients *readers_clients(const struct readers *r)
-{
-    return &r->clients;
-}
 
 size_t readers_count(const struct readers *r)
 {
@@ -648,14 +611,6 @@ int readers_open(const struct readers_options *options, struct readers **ret_rea
         return -ENOMEM;
     }
     r->options = *options;
-    struct loader_options loader = { options->loop, options->journal, options->cache,
-                                     on_loaded,     on_damage,        r };
-    int status = loader_open(&loader, &r->loader);
-    if (status) {
-        free(r);
-        return status;
-    }
-    clients_init(&r->clients, options->socket);
     buf_init(&r->frame, QUEUE_MAX_FRAME_BYTES);
     (void)uv_timer_init(options->loop, &r->tick); // cannot fail
     r->tick.data = r;
@@ -688,12 +643,10 @@ void readers_close(struct readers **readers)
     if (!r) {
         return;
     }
-    struct client *c;
-    while ((c = clients_next(&r->clients, NULL))) {
-        drop(r, c);
+    for (struct client *c = clients_next(r->options.clients, NULL); c;
+         c = clients_next(r->options.clients, c)) {
+        readers_forget(r, c);
     }
-    loader_close(&r->loader);
-    clients_fini(&r->clients);
     buf_fini(&r->frame);
     uv_close((uv_handle_t *)&r->tick, on_closed);
 }

@@ -24,9 +24,9 @@ struct readers_options {
     struct zsocket *socket;
     struct journal *journal;
     struct cache *cache;
+    struct clients *clients;
+    struct loader *loader;
     void (*on_ready)(void *data); // readers_run() has something to do
-    void (*on_damage)(uint64_t segment, const struct damage *d, uint64_t lost,
-                      void *data); // see loader.h
     void *data;
 };
 
@@ -37,17 +37,16 @@ __attribute__((warn_unused_result)) int readers_open(const struct readers_option
 void readers_subscribe(struct readers *r, uint32_t peer, int fd, const struct queue_subscribe *f);
 void readers_grant(struct readers *r, uint32_t peer, uint64_t subscription, uint64_t more);
 void readers_unsubscribe(struct readers *r, uint32_t peer, uint64_t subscription);
-void readers_pong(struct readers *r, uint32_t peer, uint64_t token);
 
-// Sends an answer that counts as on its way to the client, so that asking without reading has an
-// end: with a full window it is dropped.
-void readers_answer(struct readers *r, uint32_t peer, int fd, struct str bytes);
+// The client's PONG came: there may be room for more.
+void readers_unblock(struct readers *r, struct client *client);
 
-// The connection is gone.
-void readers_forget(struct readers *r, int fd);
+// The client's connection is gone: its subscriptions are.
+void readers_forget(struct readers *r, struct client *client);
 
-// Something was stored.
+// Something was stored; a block was loaded, or a slot for that is free.
 void readers_wake(struct readers *r);
+void readers_loaded(struct readers *r);
 
 // Does one turn of work. True: there is more to do.
 bool readers_run(struct readers *r);
@@ -58,7 +57,6 @@ void readers_end_all(struct readers *r, struct str reason);
 void readers_close(struct readers **r);
 
 // For INFO and metrics.
-const struct clients *readers_clients(const struct readers *r);
 size_t readers_count(const struct readers *r);
 uint64_t readers_behind(const struct readers *r,
                         const struct subscription *s); // events it has not got

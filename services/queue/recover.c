@@ -199,6 +199,9 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
     if (status) {
         return status;
     }
+    if (s->failed && last) { // to go on behind it, and be wrong, is worse than to try again
+        return fail(o, -EIO, "%s: cannot be read: %s", name, strerror(EIO));
+    }
     if (s->unreadable) {
         o->n_damages++;
         note(o->j, JOURNAL_DAMAGE, "%s: both headers are damaged; none of it can be read", name);
@@ -265,17 +268,35 @@ static int refuse_damage(struct opening *o)
                 o->n_damages, lost);
 }
 
-// Producers' sequences were read with the last segment, unless its checkpoint is damaged.
-static int read_producers(struct opening *o, bool complete)
+// Producers' sequences and the state of groups were read with the last segment, unless its checkpoint is damaged:
+// then from the last one that is not, or from the first segment on.
+static int read_state(struct opening *o, bool complete)
 {
-    for (size_t i = o->j->n_segments; !complete && i-- > 0;) {
-        int status = segment_read_producers(&o->reader, o->j->segments[i]);
-        if (status < 0 && status != -EIO) { // -EIO was told of already
-            return fail(o, status, "cannot read the producers' sequences: %s", strerror(-status));
-        }
+    size_t from = o->j->n_segments;
+    bool failed = false;
+    int status = 0;
+    while (!complete && from > 0 && status >= 0) { // backwards: the producers, in any order
+        status = segment_read_state(&o->reader, o->j->segments[--from]);
+        failed |= status == -EIO;
+        status = status == -EIO ? 0 : status; // was told of already
         complete = status == 1;
     }
-    return 0;
+    if (failed || (!complete && journal_first_seq(o->j) >
+                                    1)) { // from the first event on, nothing can be missing
+        note(o->j, JOURNAL_DAMAGE,
+             "what producers and groups had stored is not known as far as only damaged frames and "
+             "removed "
+             "segments said it; events may be stored twice, and delivered again");
+        o->j->producers_lost = true;
+        o->n_damages++;
+    }
+    o->reader.on_state = o->j->options.on_state;
+    for (size_t i = from; i < o->j->n_segments && status >= 0; i++) {
+        status = segment_read_state(&o->reader, o->j->segments[i]);
+        status = status == -EIO ? 0 : status;
+    }
+    return status < 0 ? fail(o, status, "cannot read the state in the log: %s", strerror(-status))
+                      : 0;
 }
 
 // --- Changing the directory
@@ -325,81 +346,127 @@ static int write_copy(const struct journal *j, const char *name, const uint8_t *
     return status;
 }
 
-// Copies what is behind the last frame to a .torn file and makes it zeros again.
+// Copies what is behind the last frame to a .torn file, which is durable before anything is cut. Returns how many bytes
+// that were, or a negative errno.
+static int64_t copy_tail(const struct journal *j, const struct segment *s, const char *name)
+{
+    size_t n = s->file_bytes - s->end;
+    uint8_t *data = malloc(n);
+    int status = data ? io_read_all(j->options.io, j->fd, data, n, s->end) : -ENOMEM;
+    while (status == 0 && n > 0 && data[n - 1] == 0) {
+        n--;
+    }
+    limit_torn(j);
+    status = status ? status : write_copy(j, name, data, n);
+    free(data);
+    status = status ? status : j->options.io->sync_dir(j->options.io, j->dir_fd);
+    return status ? status : (int64_t)n;
+}
+
+// Makes zeros of what is behind the last frame. A full disk is no reason not to start: then there is no copy.
 static int cut_tail(struct opening *o, const struct segment *s)
 {
     struct journal *j = o->j;
     const struct io *io = j->options.io;
-    size_t n = s->file_bytes - s->end;
-    uint8_t *data = malloc(n);
     char name[64];
-    if (!data) {
-        return fail(o, -ENOMEM, "out of memory");
-    }
-    int status = io_read_all(io, j->fd, data, n, s->end);
-    while (n > 0 && data[n - 1] == 0) {
-        n--;
-    }
     (void)snprintf(name, sizeof name, "%020" PRIu64 ".%010" PRIu64 ".torn", s->header.first_seq,
-                   s->end);
-    limit_torn(j);
-    status = status ? status : write_copy(j, name, data, n);
-    free(data);
-    status = status ? status : io->resize(io, j->fd, s->end);
-    status = status ? status : io->sync(io, j->fd);
-    status = status ? status : io->sync_dir(io, j->dir_fd);
-    if (status) {
+                   s->end); // fits
+    int64_t n = copy_tail(j, s, name);
+    bool full = n == -ENOSPC || n == -EDQUOT || n == -EFBIG;
+    int status = n < 0 && !full ? (int)n : io->resize(io, j->fd, s->end);
+    if (status) { // confirm() syncs it
         return fail(o, status, "cannot cut off an unfinished write: %s", strerror(-status));
     }
-    note(j, JOURNAL_WARNING,
-         "an unfinished write of %zu bytes behind event %" PRIu64 " was cut off; a copy is in %s",
-         n, s->next_seq - 1, name);
+    if (full) {
+        (void)io->unlink(io, j->dir_fd, name); // half a copy is of no use
+        note(j, JOURNAL_WARNING,
+             "an unfinished write behind event %" PRIu64
+             " was cut off; for a copy there is no room",
+             s->next_seq - 1);
+    } else {
+        note(j, JOURNAL_WARNING,
+             "an unfinished write of %" PRId64 " bytes behind event %" PRIu64
+             " was cut off; a copy is in %s",
+             n, s->next_seq - 1, name);
+    }
     return 0;
 }
 
-// Opens the last segment for appending, and reserves its room again where it has lost that.
+// Completes the sealing of the last segment, which was interrupted behind the seal frame.
+static int finish_seal(const struct io *io, int fd, struct segment *s)
+{
+    uint8_t trailer[FORMAT_TRAILER_BYTES];
+    uint64_t size = s->seal_end + sizeof trailer;
+    trailer_encode(s->end, s->header.salt, trailer);
+    int status = io_write_all(io, fd, trailer, sizeof trailer, s->seal_end);
+    status = status ? status : io->resize(io, fd, size);
+    if (status == 0) {
+        s->file_bytes = size;
+        s->trailed = true;
+    }
+    return status;
+}
+
+// Whether these bytes, from the last block of a segment on, still end with the frame that was read before.
+static bool ends_as_read(const struct segment *s, const uint8_t *data, size_t n)
+{
+    struct scan scan = { .data = data, .n = n, .salt = s->header.salt };
+    struct frame f = { .crc = 0 };
+    struct damage d;
+    while (scan_next(&scan, &f, &d) != SCAN_END) {
+    }
+    return s->n_blocks == 0 || f.crc == s->chain;
+}
+
+// Makes durable what was found. The process before may have ended between a write and its sync, or because a sync
+// failed, after which the system's cache has what the disk has not, and a sync alone would not write it any more. From
+// now on it is served, and its events pass for stored when they are sent again: so the last block, which has whatever
+// was written last, is written again as it is.
+static int confirm(const struct io *io, int dir_fd, int fd, const struct segment *s)
+{
+    uint64_t from = s->n_blocks ? s->blocks[s->n_blocks - 1].offset : s->end;
+    size_t n = (s->sealed ? s->file_bytes : s->end) - from;
+    uint8_t *data = malloc(n ? n : 1);
+    int status = data ? io_read_all(io, fd, data, n, from) : -ENOMEM;
+    if (status == 0 && !ends_as_read(s, data, n)) {
+        status =
+            -ESTALE; // the system has dropped it from its cache meanwhile: then it was not on the disk
+    }
+    status = status ? status : io_write_all(io, fd, data, n, from);
+    free(data);
+    if (status == -ENOSPC) {
+        status = 0; // where bytes are not written in place; then the sync has to do
+    }
+    status = status ? status : io->sync(io, fd);
+    return status ? status : io->sync_dir(io, dir_fd);
+}
+
+// Opens the last segment, for appending if it is not sealed, and brings it into order.
 static int open_last(struct opening *o, struct segment *s, enum segment_tail tail)
 {
     struct journal *j = o->j;
     const struct io *io = j->options.io;
     char name[SEGMENT_NAME_SIZE];
     segment_name(s->header.first_seq, name);
-    j->fd = io->open(io, j->dir_fd, name, IO_UPDATE);
-    if (j->fd < 0) {
-        return fail(o, j->fd, "%s: cannot be opened for writing: %s", name, strerror(-j->fd));
+    int fd = io->open(io, j->dir_fd, name, IO_UPDATE);
+    if (fd < 0) {
+        return fail(o, fd, "%s: cannot be opened for writing: %s", name, strerror(-fd));
     }
-    int status = tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
-    if (status) {
-        return status;
+    if (!s->sealed) {
+        j->fd = fd;
     }
-    if (io->reserve(io, j->fd, s->file_bytes) == -ENOSPC) {
+    int status = !s->sealed && tail == SEGMENT_TAIL_BYTES ? cut_tail(o, s) : 0;
+    if (status == 0) {
+        status = s->sealed && !s->trailed ? finish_seal(io, fd, s) : 0;
+        status = status ? status : confirm(io, j->dir_fd, fd, s);
+        status = status ? fail(o, status, "%s: cannot be written: %s", name, strerror(-status)) : 0;
+    }
+    if (s->sealed) {
+        io->close(io, fd);
+    } else if (status == 0 && io->reserve(io, fd, s->file_bytes) == -ENOSPC) {
         j->roll = true; // the next append finds out whether there is room again
     }
-    return 0;
-}
-
-// Completes the sealing of the last segment, which was interrupted behind the seal frame.
-static int finish_seal(struct opening *o, struct segment *s)
-{
-    const struct io *io = o->j->options.io;
-    char name[SEGMENT_NAME_SIZE];
-    uint8_t trailer[FORMAT_TRAILER_BYTES];
-    uint64_t size = s->seal_end + sizeof trailer;
-    segment_name(s->header.first_seq, name);
-    trailer_encode(s->end, s->header.salt, trailer);
-    int fd = io->open(io, o->j->dir_fd, name, IO_UPDATE);
-    int status = fd < 0 ? fd : io_write_all(io, fd, trailer, sizeof trailer, s->seal_end);
-    status = status ? status : io->resize(io, fd, size);
-    status = status ? status : io->sync(io, fd);
-    if (fd >= 0) {
-        io->close(io, fd);
-    }
-    if (status) {
-        return fail(o, status, "%s: cannot be sealed: %s", name, strerror(-status));
-    }
-    s->file_bytes = size;
-    s->trailed = true;
-    return 0;
+    return status;
 }
 
 // Time of storing of the last frame that is known.
@@ -421,11 +488,8 @@ static int settle_last(struct opening *o, enum segment_tail tail)
     if (s->unreadable) {
         return 0;
     }
-    if (o->last_damaged) {
+    if (o->last_damaged || s->header.version != FORMAT_VERSION) {
         j->roll = true;
-    }
-    if (s->sealed) {
-        return s->trailed ? 0 : finish_seal(o, s);
     }
     return open_last(o, s, tail);
 }
@@ -462,7 +526,9 @@ static int recover(struct opening *o)
     o->reader.dir_fd = j->dir_fd;
     int status = list_segments(o);
     for (size_t i = 0; status == 0 && i < o->n_seqs; i++) {
-        status = read_segment(o, o->seqs[i], i + 1 == o->n_seqs, &tail);
+        bool last = i + 1 == o->n_seqs;
+        o->reader.on_state = last ? j->options.on_state : NULL; // it begins with all of the state
+        status = read_segment(o, o->seqs[i], last, &tail);
     }
     status = status ? status : check_sequence(o);
     if (status == 0 && j->n_segments) {
@@ -473,8 +539,11 @@ static int recover(struct opening *o)
             j->next_seq = last->next_seq;
         }
         j->last_ms = latest_ms(j);
-        status = j->options.strict && o->n_damages ? refuse_damage(o) : 0;
-        status = status ? status : read_producers(o, !last->unreadable && last->checkpointed);
+        o->reader.on_state = NULL;
+        status = read_state(o, !last->unreadable && last->checkpointed);
+        if (status == 0 && j->options.strict && o->n_damages) {
+            status = refuse_damage(o);
+        }
         status = status ? status : settle_last(o, tail);
     }
     if (status) {
@@ -501,8 +570,9 @@ int journal_open(const struct journal_options *options, struct journal **ret_jou
     j->options.io = options->io ? options->io : io_files();
     catalog_init(&j->catalog);
     struct opening o = { .j = j, .error = ret_error };
-    o.reader = (struct segment_reader){ j->options.io, -1,        options->block_bytes,
-                                        &j->catalog,   on_damage, &o };
+    o.reader = (struct segment_reader){
+        j->options.io, -1, options->block_bytes, &j->catalog, on_damage, &o, NULL, options->state
+    };
     int status = recover(&o);
     free(o.seqs);
     if (status) {

@@ -116,23 +116,35 @@ void segment_forget(struct segment *s)
 
 // --- Frames
 
+int segment_take_state(const struct segment_reader *r, const struct frame *f,
+                       const struct record *rec)
+{
+    struct record_producer p;
+    int status = 0;
+    if (rec->type == RECORD_PRODUCER && record_producer_decode(rec->body, &p) == 0) {
+        status = catalog_note_producer(r->catalog, p.name, p.producer_seq, p.last_ms);
+    } else if (rec->type >= RECORD_GROUP && r->on_state) {
+        status = r->on_state(f, rec, r->state);
+    }
+    return status == -ENOMEM ? status : 0; // of what cannot be read, nothing is taken over
+}
+
 // Counts what is in the records of a frame; the topics' bits go to *topics.
-static int count_records(struct segment *s, struct catalog *catalog, const struct frame *f,
-                         uint64_t *topics)
+static int count_records(const struct segment_reader *reader, struct segment *s,
+                         const struct frame *f, uint64_t *topics)
 {
     struct str payload = f->payload, key;
     struct record r;
-    struct record_producer p;
     uint64_t seq = f->first_seq;
     while (record_next(&payload, &r) == 1) {
         struct record_topic t = { .events = 1, .last_seq = seq, .last_ms = f->stored_ms };
         int status = 0;
-        if (r.type == RECORD_PRODUCER && record_producer_decode(r.body, &p) == 0) {
-            status = catalog_note_producer(catalog, p.name, p.producer_seq, p.last_ms);
-        } else if (r.type == RECORD_EVENT) {
+        if (r.type != RECORD_EVENT) {
+            status = segment_take_state(reader, f, &r);
+        } else {
             seq++;
             if (event_decode_route(r.body, &t.topic, &key) == 0) {
-                status = segment_count_topic(s, catalog, &t);
+                status = segment_count_topic(s, reader->catalog, &t);
                 *topics |= topic_bit(t.topic);
             }
         }
@@ -156,7 +168,7 @@ int segment_add_frame(const struct segment_reader *r, struct segment *s, const s
         }
         last = &s->blocks[s->n_blocks - 1];
     }
-    int status = count_records(s, r->catalog, f, &last->topics);
+    int status = count_records(r, s, f, &last->topics);
     if (status) {
         return status;
     }

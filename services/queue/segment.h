@@ -31,6 +31,7 @@ struct segment {
     bool sealed;       // has a valid seal
     bool trailed;      // and ends in a valid trailer
     bool unreadable;   // both headers are damaged
+    bool failed;       // ... as far as is known: the disk did not give them back
     bool checkpointed; // its checkpoint was read (not when opened by its seal)
     struct record_index *blocks;
     size_t n_blocks, cap_blocks;
@@ -47,6 +48,9 @@ struct segment_reader {
     // A damaged range of the file; also one that the seal tells of (bytes 0).
     void (*on_damage)(const struct segment *s, const struct damage *d, void *data);
     void *data;
+    // See journal_options; NULL: nobody wants them.
+    int (*on_state)(const struct frame *f, const struct record *rec, void *state);
+    void *state;
 };
 
 // What a reading found behind the last frame of a segment.
@@ -77,9 +81,13 @@ SEGMENT_CHECK int segment_read_seal(const struct segment_reader *r, struct segme
 SEGMENT_CHECK int segment_read_frames(const struct segment_reader *r, struct segment *s,
                                       enum segment_tail *ret_tail);
 
-// Reads only the producers' sequences out of all valid frames, for when a later checkpoint is
-// damaged. 1 if the segment's own checkpoint is valid, else 0.
-SEGMENT_CHECK int segment_read_producers(const struct segment_reader *r, const struct segment *s);
+// Reads only the producers' sequences and the state of others out of all valid frames, for when a later
+// checkpoint is damaged. 1 if the segment's own checkpoint is valid, else 0.
+SEGMENT_CHECK int segment_read_state(const struct segment_reader *r, const struct segment *s);
+
+// Takes over a record that says something of a producer or of the state of others.
+SEGMENT_CHECK int segment_take_state(const struct segment_reader *r, const struct frame *f,
+                                     const struct record *rec);
 
 // Adds a frame that stands at offset, behind all others.
 SEGMENT_CHECK int segment_add_frame(const struct segment_reader *r, struct segment *s,

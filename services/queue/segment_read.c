@@ -86,12 +86,13 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
 {
     static const uint64_t places[2] = { 0, FORMAT_HEADER_COPY };
     uint64_t named = s->header.first_seq;
-    bool found = false;
+    bool found = false, failed = false;
     for (int i = 0; i < 2; i++) {
         uint8_t bytes[FORMAT_HEADER_BYTES];
         struct segment_header h = { 0 };
         uint32_t crc = 0;
         int status = io_read_all(r->io, fd, bytes, sizeof bytes, places[i]);
+        failed |= status && status != -ENODATA;
         status = status ? status : segment_header_decode(bytes, &h, &crc);
         if (status == -EPROTONOSUPPORT || (status == 0 && h.first_seq != named)) {
             return status ? status : -EBADMSG;
@@ -105,6 +106,7 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
         }
     }
     s->unreadable = !found;
+    s->failed = !found && failed;
     return 0;
 }
 
@@ -200,7 +202,7 @@ int segment_read_frames(const struct segment_reader *r, struct segment *s,
     return status;
 }
 
-int segment_read_producers(const struct segment_reader *r, const struct segment *s)
+int segment_read_state(const struct segment_reader *r, const struct segment *s)
 {
     uint8_t *data;
     struct scan scan;
@@ -215,11 +217,8 @@ int segment_read_producers(const struct segment_reader *r, const struct segment 
     bool checkpointed = false;
     while (status == 0 && (found = scan_next(&scan, &f, &d)) != SCAN_END) {
         struct record rec;
-        struct record_producer p;
         while (found == SCAN_FRAME && status == 0 && record_next(&f.payload, &rec) == 1) {
-            if (rec.type == RECORD_PRODUCER && record_producer_decode(rec.body, &p) == 0) {
-                status = catalog_note_producer(r->catalog, p.name, p.producer_seq, p.last_ms);
-            }
+            status = segment_take_state(r, &f, &rec);
         }
         checkpointed |= found == SCAN_FRAME && at == FORMAT_FRAMES && f.kind == FRAME_CHECKPOINT;
         at = scan.at;

@@ -16,8 +16,7 @@
 #include "common/msgpack_to_json.h"
 #include "common/lease.h"
 #include "common/log.h"
-#include "services/queue/info.h"
-#include "services/queue/publisher.h"
+#include "services/queue/dispatch.h"
 #include "services/queue/stats.h"
 
 enum state { WAITING, OPENING, SERVING, DRAINING, CLOSED, N_STATES };
@@ -56,8 +55,14 @@ struct server {
     struct zsocket *socket;
     struct journal *journal;
     struct cache cache;
+    struct clients clients;
+    struct loader *loader;
     struct publisher *publisher;
     struct readers *readers;
+    struct groups *groups;
+    struct calls *calls;
+    struct operations operations;
+    struct dispatch dispatch;
     struct info info;
     uv_idle_t work;    // active while there is something to do
     uv_timer_t timer;  // retention
@@ -68,8 +73,6 @@ struct server {
     struct removal removal;
     int remove_status;
     bool removal_runs;
-    struct queue_publish publish; // the one at hand
-    struct buf scratch;
     struct metric gauges[N_GAUGES];
     struct gauge_data gauge_data[N_GAUGES];
 };
@@ -86,7 +89,10 @@ static void on_work(uv_idle_t *handle)
 {
     struct server *s = handle->data;
     publisher_flush(s->publisher);
-    if (!readers_run(s->readers) && !publisher_can_flush(s->publisher)) {
+    bool more = readers_run(s->readers);
+    more = groups_run(s->groups) || more;
+    operations_flush(&s->operations);
+    if (!more && !publisher_can_flush(s->publisher)) {
         (void)uv_idle_stop(handle); // never fails
     }
 }
@@ -103,6 +109,8 @@ static void on_stored(void *data)
 {
     struct server *s = data;
     readers_wake(s->readers);
+    groups_wake(s->groups);
+    start_work(s);
     zsocket_pause(s->socket, publisher_is_congested(s->publisher));
 }
 
@@ -128,7 +136,18 @@ static void on_stopped(void *data)
 {
     struct server *s = data;
     readers_end_all(s->readers, STR("stopping"));
+    groups_end_all(s->groups, STR("stopping"));
     process_stop(s->process);
+}
+
+// A block was read, or can be.
+static void on_loaded(void *data)
+{
+    struct server *s = data;
+    readers_loaded(s->readers);
+    groups_wake(s->groups);
+    calls_wake(s->calls);
+    start_work(s);
 }
 
 static void on_damage(uint64_t segment, const struct damage *d, uint64_t lost, void *data)
@@ -149,130 +168,20 @@ static void on_damage(uint64_t segment, const struct damage *d, uint64_t lost, v
 
 // --- Messages
 
-static void send_refused(struct server *s, uint32_t peer, uint64_t request, enum refusal reason,
-                         const char *detail)
-{
-    metric_add(&stats.refused[reason], 1);
-    buf_reset(&s->scratch);
-    queue_word_encode(&s->scratch, QUEUE_REFUSED, request, 0, str_of(refusal_word(reason)),
-                      str_of(detail));
-    if (buf_ok(&s->scratch)) {
-        int status = zsocket_send(s->socket, peer, buf_str(&s->scratch));
-        (void)status; // who is gone, or reads nothing, misses it
-    }
-}
-
-static void send_info(struct server *s, uint32_t peer, int fd, uint64_t request)
-{
-    struct buf map;
-    buf_init(&map, QUEUE_MAX_FRAME_BYTES - 64);
-    info_write(&s->info, &map);
-    buf_reset(&s->scratch);
-    queue_info_encode(&s->scratch, request, buf_str(&map));
-    if (buf_ok(&map) && buf_ok(&s->scratch)) {
-        readers_answer(s->readers, peer, fd, buf_str(&s->scratch));
-    }
-    buf_fini(&map);
-}
-
-static int on_publish(struct server *s, uint32_t peer, struct reader *r, uint32_t fields)
-{
-    if (queue_publish_decode(r, fields, &s->publish)) {
-        return -EBADMSG;
-    }
-    publisher_publish(s->publisher, peer, &s->publish);
-    zsocket_pause(s->socket, publisher_is_congested(s->publisher));
-    start_work(s);
-    return 0;
-}
-
-static int on_subscribe(struct server *s, uint32_t peer, int fd, struct reader *r, uint32_t fields)
-{
-    struct queue_subscribe f;
-    if (queue_subscribe_decode(r, fields, &f)) {
-        return -EBADMSG;
-    }
-    readers_subscribe(s->readers, peer, fd, &f);
-    return 0;
-}
-
-static int on_pair(struct server *s, uint32_t peer, int fd, enum queue_frame_type type,
-                   struct reader *r, uint32_t fields)
-{
-    uint64_t first, second;
-    if (queue_pair_decode(r, fields, &first, &second)) {
-        return -EBADMSG;
-    }
-    switch (type) {
-    case QUEUE_GRANT:
-        readers_grant(s->readers, peer, first, second);
-        return 0;
-    case QUEUE_UNSUBSCRIBE:
-        readers_unsubscribe(s->readers, peer, first);
-        return 0;
-    case QUEUE_INFO:
-        send_info(s, peer, fd, first);
-        return 0;
-    case QUEUE_PING:
-        buf_reset(&s->scratch);
-        queue_pair_encode(&s->scratch, QUEUE_PONG, first, 0);
-        if (buf_ok(&s->scratch)) {
-            int status = zsocket_send(s->socket, peer, buf_str(&s->scratch));
-            (void)status; // who is gone needs no answer
-        }
-        return 0;
-    case QUEUE_PONG:
-        readers_pong(s->readers, peer, first);
-        return 0;
-    default:
-        return -EBADMSG; // a frame that only the queue sends
-    }
-}
-
-// The number that a frame that cannot be decoded begins with, to refuse it by; 0 when even that is missing.
-static uint64_t first_number(struct str message)
-{
-    struct reader r = reader_of(message);
-    uint32_t count;
-    uint64_t type, number;
-    if (reader_array(&r, &count) || reader_uint(&r, &type) || reader_uint(&r, &number)) {
-        return 0;
-    }
-    return number;
-}
-
 static void on_message(struct zsocket *socket, uint32_t peer, int fd, struct str message,
                        void *data)
 {
     struct server *s = data;
-    struct reader r = reader_of(message);
-    enum queue_frame_type type;
-    uint32_t fields;
     (void)socket;
-    if (peer == 0) {
-        send_refused(s, peer, first_number(message), REFUSED_ROUTING_ID,
-                     "do not set ZMQ_ROUTING_ID");
-        return;
-    }
-    int status = queue_frame_open(&r, &type, &fields);
-    if (status == 0 && type == QUEUE_PUBLISH) {
-        status = on_publish(s, peer, &r, fields);
-    } else if (status == 0 && type == QUEUE_SUBSCRIBE) {
-        status = on_subscribe(s, peer, fd, &r, fields);
-    } else if (status == 0) {
-        status = on_pair(s, peer, fd, type, &r, fields);
-    }
-    if (status) {
-        send_refused(s, peer, first_number(message), REFUSED_MALFORMED,
-                     "not a frame of a queue client as PROTOCOL.md section 3 describes it");
-    }
+    dispatch_message(&s->dispatch, peer, fd, message);
 }
 
 static void on_disconnect(struct zsocket *socket, int fd, void *data)
 {
     struct server *s = data;
     (void)socket;
-    readers_forget(s->readers, fd);
+    dispatch_disconnect(&s->dispatch, fd);
+    start_work(s);
 }
 
 // --- Retention
@@ -289,7 +198,7 @@ static void on_removed(uv_work_t *work, int status)
     (void)status; // nobody cancels it
     s->removal_runs = false;
     if (s->remove_status) {
-        log_error("%s: cannot remove old segments: %s; trying again at the next start", s->dir,
+        log_error("%s: cannot remove old segments: %s; trying again", s->dir,
                   strerror(-s->remove_status));
     } else if (s->state == SERVING) {
         log_info("retention removed %zu segments; the first event is %" PRIu64, s->removal.n,
@@ -303,11 +212,16 @@ static void on_timer(uv_timer_t *timer)
     if (s->state != SERVING || s->removal_runs) {
         return;
     }
-    journal_expire(s->journal, clock_wall_ms(), s->config->retention_ms,
-                   (uint64_t)s->config->retention_bytes, &s->removal);
+    if (s->remove_status == 0) { // one that failed is not over
+        journal_expire(s->journal, clock_wall_ms(), s->config->retention_ms,
+                       (uint64_t)s->config->retention_bytes, &s->removal);
+    }
     if (s->removal.n) {
         s->removal_runs = true;
         (void)uv_queue_work(s->loop, &s->removing, on_remove_work, on_removed); // has a callback
+    }
+    if (s->journal->no_room) {
+        s->journal->roll = true; // finds out whether there is room again
     }
     publisher_roll(s->publisher);
 }
@@ -403,7 +317,10 @@ static void on_open_work(uv_work_t *work)
                                        .segment_bytes = (uint64_t)s->config->segment_bytes,
                                        .block_bytes = JOURNAL_BLOCK_BYTES,
                                        .strict = s->config->strict,
-                                       .on_note = on_note };
+                                       .on_note = on_note,
+                                       .on_state = groups_replay,
+                                       .write_state = groups_write_state,
+                                       .state = s->groups };
     s->open_status = journal_open(&options, &s->journal, s->open_error);
 }
 
@@ -434,13 +351,42 @@ static int open_socket(struct server *s, const char *endpoint)
 
 static int open_modules(struct server *s)
 {
-    const struct readers_options readers = { s->loop,    s->socket, s->journal, &s->cache,
-                                             start_work, on_damage, s };
-    const struct publisher_options publisher = { s->loop,   s->journal, &s->cache,
-                                                 s->socket, on_stored,  on_full,
-                                                 on_failed, on_stopped, s };
-    int status = readers_open(&readers, &s->readers);
+    const struct loader_options loader = {
+        s->loop, s->journal, &s->cache, on_loaded, on_damage, s
+    };
+    const struct readers_options readers = { s->loop,     s->socket, s->journal, &s->cache,
+                                             &s->clients, NULL,      start_work, s };
+    const struct publisher_options publisher = { .loop = s->loop,
+                                                 .journal = s->journal,
+                                                 .cache = &s->cache,
+                                                 .socket = s->socket,
+                                                 .operations = &s->operations,
+                                                 .on_stored = on_stored,
+                                                 .on_full = on_full,
+                                                 .on_failed = on_failed,
+                                                 .on_stopped = on_stopped,
+                                                 .data = s,
+                                                 .collect = groups_collect,
+                                                 .state = s->groups };
+    clients_init(&s->clients, s->socket);
+    operations_init(&s->operations, &s->clients, start_work, s);
+    int status = loader_open(&loader, &s->loader);
+    if (status == 0) {
+        struct readers_options with_loader = readers;
+        with_loader.loader = s->loader;
+        status = readers_open(&with_loader, &s->readers);
+    }
     status = status ? status : publisher_open(&publisher, &s->publisher);
+    if (status == 0) {
+        const struct groups_options groups = { s->loop,        s->journal,  &s->cache,
+                                               s->loader,      &s->clients, s->publisher,
+                                               &s->operations, start_work,  s };
+        const struct calls_options calls = { s->groups,   s->journal,   s->loader,
+                                             &s->clients, s->publisher, &s->operations };
+        groups_open(s->groups, &groups);
+        s->calls = calls_new(&calls);
+        status = s->calls ? 0 : -ENOMEM;
+    }
     if (status) {
         process_fail(s->process, EXIT_FAILED, "cannot start serving: %s", strerror(-status));
     }
@@ -462,8 +408,23 @@ static void serve(struct server *s)
         return;
     }
     move(s, SERVING);
-    s->info = (struct info){ s->journal, s->readers, clock_wall_ms(), s->config->retention_ms,
+    s->info = (struct info){ s->journal,
+                             &s->clients,
+                             s->readers,
+                             s->groups,
+                             clock_wall_ms(),
+                             s->config->retention_ms,
                              s->config->retention_bytes };
+    s->dispatch.socket = s->socket;
+    s->dispatch.clients = &s->clients;
+    s->dispatch.publisher = s->publisher;
+    s->dispatch.readers = s->readers;
+    s->dispatch.groups = s->groups;
+    s->dispatch.calls = s->calls;
+    s->dispatch.operations = &s->operations;
+    s->dispatch.info = &s->info;
+    s->dispatch.on_ready = start_work;
+    s->dispatch.data = s;
     metric_add(&stats.lost, (int64_t)s->journal->n_lost_events);
     (void)uv_timer_start(&s->timer, on_timer, SERVER_RETENTION_MS,
                          SERVER_RETENTION_MS); // has a callback
@@ -510,12 +471,16 @@ int server_open(struct process *process, const struct server_config *config,
     s->config = config;
     s->loop = process_loop(process);
     s->opening.data = s->removing.data = s->work.data = s->timer.data = s;
-    buf_init(&s->scratch, QUEUE_MAX_FRAME_BYTES);
+    dispatch_init(&s->dispatch);
     (void)uv_idle_init(s->loop, &s->work); // these two cannot fail
     (void)uv_timer_init(s->loop, &s->timer);
     stats_register();
     register_gauges(s);
     *ret_server = s; // from here on server_close() and server_destroy() clean up
+    s->groups = groups_new();
+    if (!s->groups) {
+        return -ENOMEM;
+    }
     s->dir = process_path(process, "queue", false);
     const char *lease = process_path(process, "queue/lease", true);
     if (!s->dir || !lease) {
@@ -546,8 +511,13 @@ void server_drain(struct server *s)
 void server_close(struct server *s)
 {
     move(s, CLOSED);
-    publisher_close(&s->publisher);
+    calls_destroy(&s->calls);
+    publisher_close(&s->publisher); // tells groups of what was not buried
+    groups_close(&s->groups);
     readers_close(&s->readers);
+    loader_close(&s->loader);
+    operations_fini(&s->operations);
+    clients_fini(&s->clients);
     zsocket_close(&s->socket, SERVER_LINGER_MS);
     lease_leave(
         &s->lease); // the socket's file goes away after the loop: until then no other may bind it
@@ -569,6 +539,6 @@ void server_destroy(struct server **server)
     cache_fini(&s->cache);
     journal_close(&s->journal);
     curve_close(&s->curve);
-    buf_fini(&s->scratch);
+    dispatch_fini(&s->dispatch);
     free(s);
 }

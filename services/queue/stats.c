@@ -27,6 +27,10 @@ struct stats stats = {
 #undef X
     .lost = METRIC_COUNTER_INIT("sluice_queue_lost_records_total",
                                 "Sequences found to be damaged since the start.", NULL),
+    .dead_expired = METRIC_COUNTER_INIT("sluice_queue_dead_letters_expired_total",
+                                        "Dead letters that retention removed before anybody dealt "
+                                        "with them.",
+                                        NULL),
 };
 
 static void for_each(void (*action)(struct metric *m))
@@ -44,6 +48,7 @@ static void for_each(void (*action)(struct metric *m))
         action(&stats.refused[i]);
     }
     action(&stats.lost);
+    action(&stats.dead_expired);
 }
 
 void stats_register(void)

@@ -19,7 +19,11 @@
     X(TOO_MANY_PRODUCERS, "too-many-producers")                                                    \
     X(TOO_MANY_TOPICS, "too-many-topics")                                                          \
     X(STOPPING, "stopping")                                                                        \
-    X(ROUTING_ID, "routing-id")
+    X(ROUTING_ID, "routing-id")                                                                    \
+    X(NO_SUCH_GROUP, "no-such-group")                                                              \
+    X(TOO_MANY_GROUPS, "too-many-groups")                                                          \
+    X(INVALID_ARGUMENT, "invalid-argument")                                                        \
+    X(NO_SUCH_METHOD, "no-such-method")
 
 enum refusal {
 #define X(name, word) REFUSED_##name,
@@ -39,7 +43,8 @@ struct stats {
     struct metric sync_seconds;                // one fdatasync
     struct metric delivered;                   // events sent to readers
     struct metric refused[N_REFUSALS];
-    struct metric lost; // sequences found to be damaged
+    struct metric lost;         // sequences found to be damaged
+    struct metric dead_expired; // dead letters that retention removed
 };
 
 extern struct stats stats;

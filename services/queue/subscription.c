@@ -96,7 +96,8 @@ uint64_t subscription_topics(struct subscription *s, const struct catalog *catal
         size_t at = 0;
         struct topic *t;
         s->topics = 0;
-        s->takes_all = s->wanted.n_filters == 0 && !s->wanted.key.p && catalog->n_own_topics == 0;
+        s->takes_all =
+            s->wanted.n_filters == 0 && !s->wanted.key.p && !s->where && catalog->n_own_topics == 0;
         while ((t = catalog_next_topic(catalog, &at))) {
             s->topics |= topic_wanted(s, t->key.name) ? t->bit : 0;
         }

@@ -135,6 +135,18 @@ static void test_contents_are_checked_behind_the_checksum(void **state)
     assert_int_equal(frame_decode((uint8_t *)frame.data, frame.len, SALT, &f), -EBADMSG);
 }
 
+static void test_sequences_do_not_wrap(void **state)
+{
+    (void)state;
+    struct frame f;
+    (void)make_frame(&frame, "event", 3, UINT64_MAX - 3, SALT, 0);
+    assert_int_equal(frame_decode((uint8_t *)frame.data, frame.len, SALT, &f), 0);
+    assert_true(f.first_seq + f.count == UINT64_MAX);
+    buf_reset(&frame);
+    (void)make_frame(&frame, "event", 3, UINT64_MAX - 2, SALT, 0);
+    assert_int_equal(frame_decode((uint8_t *)frame.data, frame.len, SALT, &f), -EBADMSG);
+}
+
 static void test_segment_header(void **state)
 {
     (void)state;
@@ -377,6 +389,7 @@ int main(void)
         CASE(test_no_changed_bit_is_valid),
         CASE(test_no_prefix_is_valid),
         CASE(test_contents_are_checked_behind_the_checksum),
+        CASE(test_sequences_do_not_wrap),
         CASE(test_segment_header),
         CASE(test_seal_records),
         CASE(test_trailer),

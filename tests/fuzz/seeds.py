@@ -1,0 +1,199 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+# Writes the seeds of the fuzz drivers: one small right input of each kind, as NAME.seed in
+# tests/fuzz/corpus/DRIVER. What fuzzing found stands beside them under the names that libFuzzer
+# gives (tests/fuzz/run --minimise).
+#
+# The drivers put right checksums into the log's frames themselves (their modes say so).
+import pathlib
+import struct
+
+import msgpack
+
+CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+DATA = {
+    "id": "o1",
+    "total": {"amount": 1500, "currency": "EUR"},
+    "rate": 0.5,
+    "big": 2**64 - 1,
+    "low": -(2**63),
+    "paid": True,
+    "open": False,
+    "none": None,
+    "tags": ["new", "gift", 7, 2.5, None, [1]],
+    "lines": [{"sku": "A-1", "n": 2}, {"sku": "B-2", "n": 1}],
+    "odd name": {"a.b": 1, "": 2},
+    "at": "2026-11-23T11:00:00+01:00",
+    "raw": b"\0\1",
+}
+
+# --- The filter language: text, NUL, mode, data or event
+
+FILTERS = [
+    ".data.total.amount > 1000",
+    '.data.total.amount > 1000 and (.topic starts "orders." or not exists .subject)',
+    '.topic == "orders.order.placed" and .type != "x"',
+    '.key in ["a", "k"] or .partitionkey ends "k"',
+    '.time >= "2026-11-23T10:00:00Z" and .stored_at < "2026-11-23T12:00:00+01:00"',
+    '.time == .data.at or .time in ["2026-11-23T10:00:00Z"]',
+    '.data.tags contains "gift" and .data.tags contains 7.0',
+    '.data.lines[1].sku == "B-2" and .data.lines[0].n <= 2',
+    '.data."odd name"."a.b" == 1 and .data."\\u00fc\\ud83d\\ude00\\n" != 0',
+    ".data.big == 18446744073709551615 and .data.low == -9223372036854775808",
+    ".data.big < 18446744073709551616.0 and .data.rate >= 5e-1",
+    ".data.paid and not .data.open and .data.none == null and .data.paid == true",
+    "exists .data and exists .seq and .seq < 5 and exists .traceparent or exists .source",
+    ".data[0] == 1 or .data[0][1].a == false or .id contains .data.id",
+    "not not (((.data.a == .data.b)))",
+    '.data.raw == "x" or .data.total == .data.tags',
+    ".data.amount >",
+    ".time > 5",
+    '.key == "\\ud800"',
+]
+
+
+def event(data, topic="orders.order.placed", key="k", more=()):
+    raw = None if data is None else msgpack.packb(data)
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    fields = ["01908c3e-7b2a-7c11-9d2e-0123456789ab", topic, key, "s", "/sluice/orders"]
+    return msgpack.packb([*fields, 1795428000000, trace, raw, *more])
+
+
+def where_seeds():
+    for number, text in enumerate(FILTERS):
+        yield f"data-{number}", text.encode() + b"\0\0" + msgpack.packb(DATA)
+        yield f"event-{number}", text.encode() + b"\0\1" + event(DATA)
+    text = b'.data.a[1] == 2 and .data[2].b == 1 or .data.a == "x"\0\0'
+    values = [{"a": [1, 2]}, [0, 1, {"b": 1}], {"a": "x", 5: 6}, [[[[[[]]]]]], 1.5, None, {}]
+    for number, value in enumerate(values):
+        yield f"value-{number}", text + msgpack.packb(value)
+    lists = {"a": [1, 2, 3, {"b": 4}]}
+    for number, path in enumerate([".data.a[2] == 3", ".data.a[0] == 1", ".data.a[3].b == 4"]):
+        yield f"index-{number}", path.encode() + b"\0\0" + msgpack.packb(lists)
+    # Just within the limits, and over them.
+    for number in (126, 127, 128, 136):
+        yield f"list-{number}", b".key in [" + b",".join([b"1"] * number) + b"]"
+        yield f"chain-{number}", b" or ".join([b".id"] * (number // 2))
+        yield f"places-{number}", b" or ".join(b".data[%d]" % i for i in range(number // 2))
+    for number in (16, 17):
+        yield f"nested-{number}", b"(" * number + b".key" + b")" * number
+        yield f"path-{number}", b".data" + b".a" * number
+    yield "twice", text + b"\x82\xa1a\x91\x01\xa1a\x92\x01\x02"
+    yield "cut", text + msgpack.packb(DATA)[:-9]
+
+
+# --- The wire messages: mode, frame or event
+
+
+def frame_seeds():
+    one = event(DATA)
+    options = {
+        "filters": ["a.*", "x.>"],
+        "key": "k",
+        "where": ".seq > 1",
+        "from": "seq",
+        "value": 7,
+        "until_seq": 9,
+        "until_ms": 10,
+        "follow": True,
+        "later": [1],
+    }
+    frames = {
+        "publish": [32, 1, "producer", [[1, one], [2, event(None)]]],
+        "publish-alone": [32, 1, None, [[0, one]]],
+        "publish-empty": [32, 1, "producer", []],
+        "published": [33, 1, 2, 3, 4, 5, 6, True],
+        "subscribe": [34, 1, options, 100],
+        "subscribe-topics": [34, 1, {"filters": ["a.b.c", "*.b.c", "a.>", ">", "*"]}, 1],
+        "subscribe-plain": [34, 1, {}, 1],
+        "subscribe-most": [34, 1, {"filters": ["a"] * 16}, 1],
+        "subscribe-too-many": [34, 1, {"filters": ["a"] * 17}, 1],
+        "publish-too-many": [32, 1, None, [[0, b""]] * 1025],
+        "events-too-many": [35, 1, [[5, 6, b""]] * 1025],
+        "events": [35, 1, [[5, 1795428000000, one], [6, 1795428000001, event(None)]]],
+        "events-empty": [35, 1, []],
+        "caught-up": [36, 1, 7],
+        "grant": [37, 1, 2**40],
+        "unsubscribe": [38, 1, 0],
+        "ended": [39, 1, 8, "until", ""],
+        "info": [40, 1, 0],
+        "info-reply": [41, 1, {"version": "1", "lost": [[1, 2]]}],
+        "refused": [42, 1, 0, "malformed", "detail"],
+        "ping": [43, 2**64 - 1, 0],
+        "pong": [44, 7, 0],
+        "lost": [45, 1, 2, 3],
+        "longer": [36, 1, 7, "of", {"a": "newer"}, 1.5, b"peer"],
+    }
+    for name, frame in frames.items():
+        yield name, b"\0" + msgpack.packb(frame)
+    yield "event", b"\1" + one
+    yield "event-bare", b"\1" + event(None, key="")
+    yield "event-longer", b"\1" + event(1, more=["later", 2])
+
+
+# --- The log: mode, salt, then a header, frames or a trailer (FORMAT.md)
+
+STAMP, CHAIN, CHAINED, HEADER = 1, 2, 4, 8
+SALT = b"salt"
+EVENTS, CHECKPOINT, SEAL = 1, 2, 3
+
+
+def record(kind, body):
+    return struct.pack("<I", len(body) | kind << 24) + body
+
+
+def frame(kind, first_seq, count, *records):
+    payload = b"".join(records)
+    length = (48 + len(payload) + 7) & ~7
+    head = struct.pack(
+        "<4sIIIIIqqII", b"SQF1", 0, 0, 0, length, len(payload), first_seq, 5, count, kind
+    )
+    return (head + payload).ljust(length, b"\0")
+
+
+def header(first_seq):
+    head = b"SLUICEQ1" + struct.pack("<II", 1, 8192) + bytes(range(16))
+    return head + struct.pack("<QQI", first_seq, 5, 0) + SALT + bytes(8)
+
+
+def log_seeds():
+    producer = record(2, struct.pack("<QQ", 9, 5) + b"producer")
+    checkpoint = frame(CHECKPOINT, 1, 0, producer)
+    events = frame(EVENTS, 1, 2, record(1, b"one"), record(1, b"two"), producer)
+    more = frame(EVENTS, 3, 1, record(1, event(1)))
+    total = record(3, struct.pack("<QQQQQII", 1, 4, 3, 5, 5, 8300, 0))
+    index = record(4, b"".join(struct.pack("<IIQQQ", 8192 + i, 0, 1, 5, 3) for i in (0, 64)))
+    topic = record(5, struct.pack("<QQQ", 3, 3, 5) + b"a.b")
+    lost = record(6, struct.pack("<QQ", 2, 2))
+    seal = frame(SEAL, 4, 0, total, index, topic, lost)
+    trailer = struct.pack("<Q4sI", 8300, b"SEAL", 0)
+    whole = header(1) + checkpoint + events + more + seal + trailer
+    chained = STAMP | CHAIN | CHAINED
+    for name, mode, data in [
+        ("whole", chained | HEADER, whole),
+        ("frames", chained, checkpoint + events + more),
+        ("open", chained, events + bytes(64)),
+        ("torn", chained, events + more[:40] + bytes(64)),
+        ("damage", STAMP, events + b"x" * 64 + more),
+        ("damage-first", STAMP | CHAINED, b"x" * 16 + events + more),
+        ("out-of-order", STAMP, more + events),
+        ("inside", STAMP, frame(EVENTS, 1, 1, record(1, b"abcd" + events))),
+        ("seal", STAMP, frame(SEAL, 1, 0, total, index, topic, lost)),
+        ("header", STAMP | HEADER, header(1)),
+        ("trailer", STAMP, trailer),
+        ("unstamped", 0, whole[64:]),
+        ("last", STAMP, frame(EVENTS, -1, 1, record(1, b"x"))),
+    ]:
+        yield name, bytes([mode]) + SALT + data
+
+
+def main():
+    for driver, seeds in [("where", where_seeds), ("frames", frame_seeds), ("log", log_seeds)]:
+        folder = CORPUS / driver
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in seeds():
+            (folder / f"{name}.seed").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
