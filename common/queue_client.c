@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // One DEALER to the queue. The client is up from the first frame that it hears on a connection;
-// then it sends what waits, in the order in which it was given, and subscribes again. Requests and
-// subscriptions share one sequence of numbers, so a REFUSED is never ambiguous.
+// then it sends what waits, in the order in which it was given, and subscribes and joins again.
 #include "common/queue_client.h"
 
 #include "common/clock.h"
+#include "common/queue_client_impl.h"
 #include "common/zsocket.h"
 
 #include <assert.h>
@@ -13,27 +13,8 @@
 
 #define TICK_MS 250
 #define DEAD_MS (3 * QUEUE_CLIENT_PING_MS) // silence after which the connection is made anew
-#define MAX_INFOS 16
 #define LINGER_MS                                                                                  \
-    100 // for the UNSUBSCRIBE of a client that closes; publishes wait for their answers instead
-
-struct publish {
-    struct publish *next;
-    uint64_t request;
-    char *frame; // owned
-    size_t n;
-    bool sent; // on this connection
-    void (*on_published)(int status, const struct queue_published *answer, struct str detail,
-                         void *data);
-    void *data;
-};
-
-struct info {
-    uint64_t request; // 0: free
-    int64_t until_ms;
-    void (*on_info)(int status, struct str map, void *data);
-    void *data;
-};
+    100 // for UNSUBSCRIBE, SETTLE and LEAVE at the end; publishes wait for their answers instead
 
 struct queue_subscription {
     struct queue_client *client;
@@ -46,52 +27,21 @@ struct queue_subscription {
     bool closed;       // by the subscriber, in the middle of its own callback
 };
 
-struct queue_client {
-    uv_loop_t *loop;
-    char *endpoint;
-    struct curve *curve;
-    struct queue_client_callbacks callbacks;
-    struct zsocket *socket;
-    uv_timer_t timer;
-    struct buf out;
-    struct publish *publishes, **last_publish;
-    size_t n_publishes;
-    struct queue_subscription *subscriptions[QUEUE_CLIENT_MAX_SUBSCRIPTIONS];
-    struct queue_subscription *delivering; // whose callbacks are running
-    struct info infos[MAX_INFOS];
-    uint64_t last_request;
-    int64_t heard_ms, pinged_ms;
-    bool connected, up, closed;
-};
-
 // --- Sending
 
-static int send_out(struct queue_client *c)
+int queue_client_send_out(struct queue_client *c)
 {
     int rc = buf_error(&c->out);
     return rc ? rc : zsocket_send(c->socket, 0, buf_str(&c->out));
 }
 
-static void send_pair(struct queue_client *c, enum queue_frame_type type, uint64_t first,
-                      uint64_t second)
+void queue_client_send_pair(struct queue_client *c, enum queue_frame_type type, uint64_t first,
+                            uint64_t second)
 {
     buf_reset(&c->out);
     queue_pair_encode(&c->out, type, first, second);
-    int rc = send_out(c);
+    int rc = queue_client_send_out(c);
     (void)rc; // a lost connection is reported by itself, and what it meant is said again
-}
-
-// Sends what was not sent on this connection, in order, as far as the socket takes it.
-static void send_publishes(struct queue_client *c)
-{
-    for (struct publish *p = c->publishes; c->up && p; p = p->next) {
-        if (!p->sent) {
-            if (zsocket_send(c->socket, 0, (struct str){ p->frame, p->n })) {
-                return; // again at the next tick
-            }
-            p->sent = true;
-        }
-    }
 }
 
 static void send_subscription(struct queue_client *c, struct queue_subscription *s)
@@ -104,16 +54,25 @@ static void send_subscription(struct queue_client *c, struct queue_subscription 
     options.credit = s->credit;
     buf_reset(&c->out);
     queue_subscribe_encode(&c->out, &options);
-    s->active = send_out(c) == 0;
+    s->active = queue_client_send_out(c) == 0;
 }
 
 static void send_waiting(struct queue_client *c)
 {
-    send_publishes(c);
+    if (c->up) {
+        queue_producer_flush(c);
+        queue_producer_send(c);
+        queue_members_send(c);
+        queue_members_flush(c);
+    }
     for (size_t i = 0; c->up && i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
         if (c->subscriptions[i] && !c->subscriptions[i]->active) {
             send_subscription(c, c->subscriptions[i]);
         }
+    }
+    if (c->up && c->watch && !c->watching) {
+        c->watching = true;
+        queue_client_send_pair(c, QUEUE_WATCH, c->watch, 0);
     }
 }
 
@@ -122,10 +81,9 @@ static void send_waiting(struct queue_client *c)
 static void go_down(struct queue_client *c)
 {
     bool was_up = c->up;
-    c->connected = c->up = false;
-    for (struct publish *p = c->publishes; p; p = p->next) {
-        p->sent = false;
-    }
+    c->connected = c->up = c->watching = false;
+    queue_producer_down(c);
+    queue_members_down(c);
     for (size_t i = 0; i < QUEUE_CLIENT_MAX_SUBSCRIPTIONS; i++) {
         if (c->subscriptions[i]) {
             c->subscriptions[i]->active = false;
@@ -145,40 +103,37 @@ static void go_up(struct queue_client *c)
     }
 }
 
-// --- Hearing: publishing
-
-static struct publish *take_publish(struct queue_client *c, uint64_t request)
-{
-    for (struct publish **p = &c->publishes; *p; p = &(*p)->next) {
-        if ((*p)->request == request) {
-            struct publish *found = *p;
-            *p = found->next;
-            if (c->last_publish == &found->next) {
-                c->last_publish = p;
-            }
-            c->n_publishes--;
-            return found;
-        }
-    }
-    return NULL;
-}
-
-static void end_publish(struct publish *p, int status, const struct queue_published *answer,
-                        struct str detail)
-{
-    p->on_published(status, answer, detail, p->data);
-    free(p->frame);
-    free(p);
-}
+// --- Hearing: publishing and groups
 
 static void on_published(struct queue_client *c, struct reader *r, uint32_t fields)
 {
     struct queue_published answer;
     if (queue_published_decode(r, fields, &answer) == 0) {
-        struct publish *p = take_publish(c, answer.request);
-        if (p) {
-            end_publish(p, 0, &answer, STR(""));
-        }
+        queue_producer_take_published(c, &answer);
+    }
+}
+
+static void on_joined(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    uint64_t member, zero;
+    if (queue_pair_decode(r, fields, &member, &zero) == 0) {
+        queue_members_take_joined(c, member);
+    }
+}
+
+static void on_deliver(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    struct queue_deliver f;
+    if (queue_deliver_decode(r, fields, &f) == 0) {
+        queue_members_take_deliver(c, &f);
+    }
+}
+
+static void on_settled(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    struct queue_settled f;
+    if (queue_settled_decode(r, fields, &f) == 0) {
+        queue_members_take_settled(c, &f);
     }
 }
 
@@ -264,7 +219,8 @@ static void on_caught_up(struct queue_client *c, struct reader *r, uint32_t fiel
 static void on_lost(struct queue_client *c, struct reader *r, uint32_t fields)
 {
     uint64_t id, first, last;
-    if (queue_lost_decode(r, fields, &id, &first, &last)) {
+    if (queue_lost_decode(r, fields, &id, &first, &last) ||
+        queue_members_take_lost(c, id, first, last)) {
         return;
     }
     struct queue_subscription *s = find_subscription(c, id);
@@ -292,7 +248,8 @@ static void on_ended(struct queue_client *c, struct reader *r, uint32_t fields)
 {
     uint64_t id, next_seq;
     struct str reason, detail;
-    if (queue_word_decode(r, fields, &id, &next_seq, &reason, &detail)) {
+    if (queue_word_decode(r, fields, &id, &next_seq, &reason, &detail) ||
+        queue_members_take_ended(c, id, reason, detail)) {
         return;
     }
     struct queue_subscription *s = find_subscription(c, id);
@@ -307,7 +264,7 @@ static void on_ended(struct queue_client *c, struct reader *r, uint32_t fields)
 
 static struct info *find_info(struct queue_client *c, uint64_t request)
 {
-    for (size_t i = 0; request && i < MAX_INFOS; i++) {
+    for (size_t i = 0; request && i < QUEUE_CLIENT_MAX_INFOS; i++) {
         if (c->infos[i].request == request) {
             return &c->infos[i];
         }
@@ -326,12 +283,20 @@ static void on_info_reply(struct queue_client *c, struct reader *r, uint32_t fie
 {
     uint64_t request;
     struct str map;
-    if (queue_info_decode(r, fields, &request, &map)) {
+    if (queue_info_decode(r, fields, &request, &map) || queue_members_take_result(c, request)) {
         return;
     }
     struct info *i = find_info(c, request);
     if (i) {
         end_info(i, 0, map);
+    }
+}
+
+static void on_operations(struct queue_client *c, struct reader *r, uint32_t fields)
+{
+    struct queue_operations f;
+    if (queue_operations_decode(r, fields, &f) == 0 && c->watch && f.subscription == c->watch) {
+        c->on_operations(&f, c->watch_data);
     }
 }
 
@@ -343,12 +308,14 @@ static void on_refused(struct queue_client *c, struct reader *r, uint32_t fields
         str_eq(reason, STR("stopping"))) {
         return; // a queue that stops is asked again after the reconnect
     }
-    struct publish *p = take_publish(c, id);
-    struct queue_subscription *s = p ? NULL : find_subscription(c, id);
-    struct info *i = p || s ? NULL : find_info(c, id);
-    if (p) {
-        end_publish(p, str_eq(reason, STR("disk-full")) ? -ENOSPC : -EBADMSG, NULL, detail);
-    } else if (s) {
+    if (queue_producer_take_refused(c, id, str_eq(reason, STR("disk-full")) ? -ENOSPC : -EBADMSG,
+                                    detail) ||
+        queue_members_take_ended(c, id, reason, detail)) {
+        return;
+    }
+    struct queue_subscription *s = find_subscription(c, id);
+    struct info *i = s ? NULL : find_info(c, id);
+    if (s) {
         end_subscription(s, reason, detail, s->next_seq);
     } else if (i) {
         end_info(i, -EBADMSG, detail);
@@ -381,6 +348,15 @@ static void on_message(struct zsocket *socket, uint32_t peer, int fd, struct str
     case QUEUE_EVENTS:
         on_events(c, &r, fields);
         break;
+    case QUEUE_JOINED:
+        on_joined(c, &r, fields);
+        break;
+    case QUEUE_DELIVER:
+        on_deliver(c, &r, fields);
+        break;
+    case QUEUE_SETTLED:
+        on_settled(c, &r, fields);
+        break;
     case QUEUE_CAUGHT_UP:
         on_caught_up(c, &r, fields);
         break;
@@ -390,7 +366,11 @@ static void on_message(struct zsocket *socket, uint32_t peer, int fd, struct str
     case QUEUE_ENDED:
         on_ended(c, &r, fields);
         break;
+    case QUEUE_OPERATIONS:
+        on_operations(c, &r, fields);
+        break;
     case QUEUE_INFO_REPLY:
+    case QUEUE_RESULT: // the same form
         on_info_reply(c, &r, fields);
         break;
     case QUEUE_REFUSED:
@@ -398,7 +378,7 @@ static void on_message(struct zsocket *socket, uint32_t peer, int fd, struct str
         break;
     case QUEUE_PING:
         if (queue_pair_decode(&r, fields, &token, &zero) == 0) {
-            send_pair(c, QUEUE_PONG, token, 0);
+            queue_client_send_pair(c, QUEUE_PONG, token, 0);
         }
         break;
     default: // PONG has done its work by being heard; a client's own frames have no meaning here
@@ -412,7 +392,7 @@ static void on_connect(struct zsocket *socket, void *data)
     (void)socket;
     c->connected = true;
     c->heard_ms = c->pinged_ms = clock_mono_ms();
-    send_pair(c, QUEUE_PING, 1, 0); // its answer says that somebody serves
+    queue_client_send_pair(c, QUEUE_PING, 1, 0); // its answer says that somebody serves
 }
 
 static void on_disconnect(struct zsocket *socket, int fd, void *data)
@@ -449,8 +429,25 @@ static void check_liveness(struct queue_client *c, int64_t now)
     } else if (c->connected && now - c->heard_ms >= QUEUE_CLIENT_PING_MS &&
                now - c->pinged_ms >= QUEUE_CLIENT_PING_MS) {
         c->pinged_ms = now;
-        send_pair(c, QUEUE_PING, 1, 0);
+        queue_client_send_pair(c, QUEUE_PING, 1, 0);
     }
+}
+
+// An idle handle runs before the socket's prepare handle looks for what sending may have woken, and
+// keeps the loop from sleeping until it has run.
+static void on_turn(uv_idle_t *handle)
+{
+    struct queue_client *c = handle->data;
+    (void)uv_idle_stop(handle); // cannot fail
+    if (c->up) {
+        queue_producer_flush(c);
+        queue_members_flush(c);
+    }
+}
+
+void queue_client_gather(struct queue_client *c)
+{
+    (void)uv_idle_start(&c->turn, on_turn); // fails only without a callback; may be active already
 }
 
 static void on_tick(uv_timer_t *handle)
@@ -461,7 +458,7 @@ static void on_tick(uv_timer_t *handle)
     if (c->up) {
         send_waiting(c);
     }
-    for (size_t i = 0; i < MAX_INFOS && !c->closed; i++) {
+    for (size_t i = 0; i < QUEUE_CLIENT_MAX_INFOS && !c->closed; i++) {
         if (c->infos[i].request && now >= c->infos[i].until_ms) {
             end_info(&c->infos[i], -ETIMEDOUT, STR(""));
         }
@@ -479,7 +476,7 @@ int queue_client_open(uv_loop_t *loop, const char *endpoint, struct curve *curve
     c->loop = loop;
     c->curve = curve;
     c->callbacks = *callbacks;
-    c->last_publish = &c->publishes;
+    queue_producer_init(&c->producer);
     c->endpoint = strdup(endpoint);
     buf_init(&c->out, QUEUE_MAX_FRAME_BYTES);
     int rc = c->endpoint ? open_socket(c) : -ENOMEM;
@@ -489,18 +486,23 @@ int queue_client_open(uv_loop_t *loop, const char *endpoint, struct curve *curve
         return rc;
     }
     (void)uv_timer_init(loop, &c->timer); // these cannot fail
-    c->timer.data = c;
+    (void)uv_idle_init(loop, &c->turn);
+    c->handles_open = 2;
+    c->timer.data = c->turn.data = c;
     (void)uv_timer_start(&c->timer, on_tick, TICK_MS, TICK_MS);
     *ret_client = c;
     return 0;
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+static void on_handle_closed(uv_handle_t *handle)
 {
     struct queue_client *c = handle->data;
-    buf_fini(&c->out);
-    free(c->endpoint);
-    free(c);
+    if (--c->handles_open == 0) {
+        queue_producer_fini(&c->producer);
+        buf_fini(&c->out);
+        free(c->endpoint);
+        free(c);
+    }
 }
 
 void queue_client_close(struct queue_client **client)
@@ -510,14 +512,12 @@ void queue_client_close(struct queue_client **client)
     if (!c) {
         return;
     }
+    queue_members_cancel(c); // they say that they leave
     c->closed = true;
     c->up = c->connected = false;
     zsocket_close(&c->socket, LINGER_MS);
-    while (c->publishes) {
-        struct publish *p = take_publish(c, c->publishes->request);
-        end_publish(p, -ECANCELED, NULL, STR(""));
-    }
-    for (size_t i = 0; i < MAX_INFOS; i++) {
+    queue_producer_cancel(c);
+    for (size_t i = 0; i < QUEUE_CLIENT_MAX_INFOS; i++) {
         if (c->infos[i].request) {
             end_info(&c->infos[i], -ECANCELED, STR(""));
         }
@@ -529,7 +529,8 @@ void queue_client_close(struct queue_client **client)
             free_subscription(c->subscriptions[i]);
         }
     }
-    uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&c->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&c->turn, on_handle_closed);
 }
 
 bool queue_client_is_up(const struct queue_client *c)
@@ -540,33 +541,6 @@ bool queue_client_is_up(const struct queue_client *c)
 uint64_t queue_client_next_request(struct queue_client *c)
 {
     return ++c->last_request;
-}
-
-int queue_client_publish(struct queue_client *c, uint64_t request, struct str frame,
-                         void (*on_done)(int status, const struct queue_published *answer,
-                                         struct str detail, void *data),
-                         void *data)
-{
-    assert(request && request <= c->last_request && on_done);
-    if (c->closed || c->n_publishes == QUEUE_CLIENT_MAX_PUBLISHES) {
-        return -EAGAIN;
-    }
-    struct publish *p = calloc(1, sizeof *p);
-    char *copy = malloc(frame.n);
-    if (!p || !copy) {
-        free(p);
-        free(copy);
-        return -ENOMEM;
-    }
-    memcpy(copy, frame.p, frame.n);
-    *p = (struct publish){
-        .request = request, .frame = copy, .n = frame.n, .on_published = on_done, .data = data
-    };
-    *c->last_publish = p;
-    c->last_publish = &p->next;
-    c->n_publishes++;
-    send_publishes(c);
-    return 0;
 }
 
 // The options' strings, copied into the subscription.
@@ -629,7 +603,7 @@ void queue_subscription_grant(struct queue_subscription *s, uint32_t more)
 {
     s->credit += more;
     if (s->active && more) {
-        send_pair(s->client, QUEUE_GRANT, s->options.subscription, more);
+        queue_client_send_pair(s->client, QUEUE_GRANT, s->options.subscription, more);
     }
 }
 
@@ -641,7 +615,7 @@ void queue_subscription_close(struct queue_subscription **subscription)
         return;
     }
     if (s->active) {
-        send_pair(s->client, QUEUE_UNSUBSCRIBE, s->options.subscription, 0);
+        queue_client_send_pair(s->client, QUEUE_UNSUBSCRIBE, s->options.subscription, 0);
     }
     s->active = false;
     if (s->client->delivering == s) {
@@ -651,21 +625,66 @@ void queue_subscription_close(struct queue_subscription **subscription)
     }
 }
 
-int queue_client_info(struct queue_client *c, int timeout_ms,
-                      void (*on_info)(int status, struct str map, void *data), void *data)
+// A place for the answer of a request, or the reason why it cannot be asked now.
+static int add_info(struct queue_client *c, int timeout_ms,
+                    void (*on_info)(int status, struct str map, void *data), void *data,
+                    uint64_t *ret_request)
 {
     size_t i = 0;
-    while (i < MAX_INFOS && c->infos[i].request) {
+    while (i < QUEUE_CLIENT_MAX_INFOS && c->infos[i].request) {
         i++;
     }
-    if (c->closed || i == MAX_INFOS) {
+    if (c->closed || i == QUEUE_CLIENT_MAX_INFOS) {
         return -EAGAIN;
     }
     if (!c->up) {
         return -ENOTCONN;
     }
-    uint64_t request = queue_client_next_request(c);
-    c->infos[i] = (struct info){ request, clock_mono_ms() + timeout_ms, on_info, data };
-    send_pair(c, QUEUE_INFO, request, 0);
+    *ret_request = queue_client_next_request(c);
+    c->infos[i] = (struct info){ *ret_request, clock_mono_ms() + timeout_ms, on_info, data };
+    return 0;
+}
+
+int queue_client_info(struct queue_client *c, int timeout_ms,
+                      void (*on_info)(int status, struct str map, void *data), void *data)
+{
+    uint64_t request;
+    int rc = add_info(c, timeout_ms, on_info, data, &request);
+    if (rc == 0) {
+        queue_client_send_pair(c, QUEUE_INFO, request, 0);
+    }
+    return rc;
+}
+
+int queue_client_call(struct queue_client *c, struct str method, struct str arguments,
+                      int timeout_ms, void (*on_result)(int status, struct str result, void *data),
+                      void *data)
+{
+    uint64_t request;
+    int rc = add_info(c, timeout_ms, on_result, data, &request);
+    if (rc) {
+        return rc;
+    }
+    buf_reset(&c->out);
+    queue_call_encode(&c->out, request, method, arguments);
+    rc = queue_client_send_out(c);
+    if (rc) {
+        find_info(c, request)->request = 0;
+    }
+    return rc;
+}
+
+int queue_client_watch(struct queue_client *c,
+                       void (*on_ops)(struct queue_operations *f, void *data), void *data)
+{
+    if (c->watch) {
+        return -EALREADY;
+    }
+    c->watch = queue_client_next_request(c);
+    c->on_operations = on_ops;
+    c->watch_data = data;
+    if (c->up) {
+        send_waiting(c);
+    }
     return 0;
 }

@@ -137,8 +137,8 @@ static void queue_down(void)
 static struct {
     struct queue_client *client;
     int ups, downs;
-    int status[80]; // of the publishes that ended, in order
-    void *data[80];
+    int status[QUEUE_CLIENT_MAX_PUBLISHES + 8]; // of the publishes that ended, in order
+    void *data[QUEUE_CLIENT_MAX_PUBLISHES + 8];
     char detail[80];
     size_t published;
     struct queue_subscription *subscription;
