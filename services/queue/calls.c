@@ -63,6 +63,7 @@ struct method {
     const char *name;
     unsigned required, allowed; // arguments
     bool durable;               // is answered when it is on disk
+    bool absent;                // the group need not exist
     // Writes the result. 0; -EAGAIN: waits; -EINVAL after refuse().
     int (*run)(struct calls *cs, struct call *c, struct buf *result);
 };
@@ -260,7 +261,7 @@ static int read_arguments(struct calls *cs, struct call *c)
 static int find_group(struct calls *cs, struct call *c)
 {
     c->group = c->a.given & ARG_GROUP ? groups_find(cs->options.groups, c->a.group) : NULL;
-    if (!c->group && (c->a.given & ARG_GROUP)) {
+    if (!c->group && (c->a.given & ARG_GROUP) && !c->method->absent) {
         return refuse(cs, c, REFUSED_NO_SUCH_GROUP, "there is no group \"%.*s\"",
                       (int)(c->a.group.n < QUEUE_MAX_GROUP ? c->a.group.n : QUEUE_MAX_GROUP),
                       c->a.group.p);
@@ -326,9 +327,11 @@ static int run_set(struct calls *cs, struct call *c, struct buf *result)
 
 static int run_delete(struct calls *cs, struct call *c, struct buf *result)
 {
-    groups_delete(cs->options.groups, c->group);
     writer_map(result, 1);
-    put_bool(result, "deleted", true);
+    put_bool(result, "deleted", c->group != NULL);
+    if (c->group) {
+        groups_delete(cs->options.groups, c->group);
+    }
     return 0;
 }
 
@@ -696,20 +699,23 @@ static int run_verify(struct calls *cs, struct call *c, struct buf *result)
 // --- All methods
 
 static const struct method methods[] = {
-    { "group-set", 0, 0, true, run_set }, // reads its arguments itself
-    { "group-delete", ARG_GROUP, ARG_GROUP, true, run_delete },
-    { "groups", 0, ARG_GROUP, false, run_groups },
-    { "pending", ARG_GROUP, ARG_GROUP | ARG_AFTER | ARG_LIMIT, false, run_pending },
-    { "group-seek", ARG_GROUP | ARG_TO, ARG_GROUP | ARG_TO | ARG_VALUE | ARG_DRY_RUN, true,
+    { "group-set", 0, 0, true, false, run_set }, // reads its arguments itself
+    { "group-delete", ARG_GROUP, ARG_GROUP, true, true, run_delete },
+    { "groups", 0, ARG_GROUP, false, false, run_groups },
+    { "pending", ARG_GROUP, ARG_GROUP | ARG_AFTER | ARG_LIMIT, false, false, run_pending },
+    { "group-seek", ARG_GROUP | ARG_TO, ARG_GROUP | ARG_TO | ARG_VALUE | ARG_DRY_RUN, true, false,
       run_seek },
-    { "group-pause", ARG_GROUP, ARG_GROUP, true, run_pause },
-    { "group-resume", ARG_GROUP, ARG_GROUP, true, run_resume },
-    { "group-replay", ARG_GROUP | ARG_SEQS, ARG_GROUP | ARG_SEQS | ARG_DRY_RUN, true, run_replay },
-    { "dead", ARG_GROUP, ARG_GROUP | ARG_AFTER | ARG_LIMIT, false, run_dead },
-    { "dead-retry", ARG_GROUP | ARG_SEQS, ARG_GROUP | ARG_SEQS | ARG_DRY_RUN, true, run_retry },
-    { "dead-drop", ARG_GROUP | ARG_SEQS, ARG_GROUP | ARG_SEQS | ARG_DRY_RUN, true, run_drop },
-    { "trace", ARG_SEQ, ARG_SEQ, false, run_trace },
-    { "verify", 0, ARG_DEEP, false, run_verify },
+    { "group-pause", ARG_GROUP, ARG_GROUP, true, false, run_pause },
+    { "group-resume", ARG_GROUP, ARG_GROUP, true, false, run_resume },
+    { "group-replay", ARG_GROUP | ARG_SEQS, ARG_GROUP | ARG_SEQS | ARG_DRY_RUN, true, false,
+      run_replay },
+    { "dead", ARG_GROUP, ARG_GROUP | ARG_AFTER | ARG_LIMIT, false, false, run_dead },
+    { "dead-retry", ARG_GROUP | ARG_SEQS, ARG_GROUP | ARG_SEQS | ARG_DRY_RUN, true, false,
+      run_retry },
+    { "dead-drop", ARG_GROUP | ARG_SEQS, ARG_GROUP | ARG_SEQS | ARG_DRY_RUN, true, false,
+      run_drop },
+    { "trace", ARG_SEQ, ARG_SEQ, false, false, run_trace },
+    { "verify", 0, ARG_DEEP, false, false, run_verify },
 };
 #define N_METHODS (sizeof methods / sizeof *methods)
 

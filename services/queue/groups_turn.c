@@ -286,28 +286,31 @@ static bool send_frame(struct groups *gs, struct step *s, size_t mark)
 }
 
 // While the disk is full, only so much is delivered as the log has room to hear of.
-static bool log_has_room(const struct groups *gs)
+static uint32_t allowance(const struct groups *gs)
 {
-    size_t delivered = 1;
+    size_t delivered = 0;
     if (!publisher_is_full(gs->options.publisher)) {
-        return true;
+        return UINT32_MAX;
     }
     for (const struct group *g = gs->first; g; g = g->next) {
         delivered += pending_count(&g->pending, PENDING_DELIVERED);
     }
-    return journal_room(gs->options.journal) > (delivered + GROUPS_SHARE) * GROUPS_ROOM_BYTES;
+    uint64_t room = journal_room(gs->options.journal) / GROUPS_ROOM_BYTES;
+    return room > delivered ? (uint32_t)(room - delivered) : 0;
 }
 
 // One step of one group. Returns the bytes looked at.
 static size_t serve(struct groups *gs, struct group *g)
 {
     struct step s = { .group = g, .now_us = clock_mono_us() };
-    s.member = g->config.paused || !log_has_room(gs) ? NULL : group_next_member(g, may_send, gs);
+    uint32_t allowed = allowance(gs);
+    s.member = g->config.paused || !allowed ? NULL : group_next_member(g, may_send, gs);
     if (!s.member) {
         g->active = false; // until somebody settles, joins, reads or makes room
         return 0;
     }
     s.max = share(gs, g, s.member);
+    s.max = s.max < allowed ? s.max : allowed;
     buf_reset(&gs->frame);
     size_t mark = queue_deliver_begin(&gs->frame, s.member->number);
     enum stop stop = fill(gs, &s);

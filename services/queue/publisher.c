@@ -309,7 +309,7 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct check *c, enum r
 static bool check_topic(struct publisher *p, struct str topic, struct check *c)
 {
     struct catalog *catalog = &p->options.journal->catalog;
-    if (catalog_topic(catalog, topic)) {
+    if (!topic_is_own(topic) && catalog_topic(catalog, topic)) {
         return true;
     }
     if (!topic_valid(topic)) {
