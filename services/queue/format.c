@@ -382,6 +382,7 @@ int record_lost_decode(struct str body, struct record_lost *ret)
 
 #define SETTLED_RESET 1u
 #define FAILED_ADDED 1u
+#define FAILED_TERMINATED 2u
 
 void record_group(struct buf *b, const struct record_group *r)
 {
@@ -474,7 +475,7 @@ void record_failed(struct buf *b, const struct record_failed *r)
         put32(p, r->number);
         put32(p + 4, r->attempt);
         put32(p + 8, r->failures);
-        put32(p + 12, r->added ? FAILED_ADDED : 0);
+        put32(p + 12, (r->added ? FAILED_ADDED : 0) | (r->terminated ? FAILED_TERMINATED : 0));
         put64(p + 16, r->seq);
         put64(p + 24, r->key);
         put64(p + 32, (uint64_t)r->due_ms);
@@ -493,6 +494,7 @@ int record_failed_decode(struct str body, struct record_failed *ret)
     ret->attempt = get32(body.p + 4);
     ret->failures = get32(body.p + 8);
     ret->added = get32(body.p + 12) & FAILED_ADDED;
+    ret->terminated = get32(body.p + 12) & FAILED_TERMINATED;
     ret->seq = get64(body.p + 16);
     ret->key = get64(body.p + 24);
     ret->due_ms = (int64_t)get64(body.p + 32);

@@ -115,7 +115,8 @@ struct record_settled {
 struct record_failed {
     uint32_t number;
     uint32_t attempt, failures;
-    bool added; // it is not the group's cursor that came to it
+    bool added;      // it is not the group's cursor that came to it
+    bool terminated; // it is to be buried
     uint64_t seq;
     uint64_t key;   // pending_key_of()
     int64_t due_ms; // milliseconds since the epoch; 0: at once

@@ -328,6 +328,7 @@ static void settle_other(struct group *g, struct pending *e, const struct settle
         g->counts.terminated++;
         end_delivery(e);
         e->terminated = true;
+        note(g, e);
         pending_move(&g->pending, e, PENDING_DYING, false);
         break;
     case QUEUE_ACK:
@@ -568,6 +569,7 @@ static void write_failed(const struct group *g, const struct pending *e, int64_t
         .attempt = e->attempt,
         .failures = e->failures,
         .added = e->added,
+        .terminated = e->terminated,
         .seq = e->seq,
         .key = e->key,
         .due_ms = e->state == PENDING_DELAYED ? now_ms + e->when_ms - now_us / 1000 : 0,
@@ -681,13 +683,14 @@ int group_replay_failed(struct group *g, const struct record_failed *r, int64_t 
     e->attempt = r->attempt;
     e->failures = r->failures;
     e->added = r->added;
+    e->terminated = r->terminated;
     e->known = true;
     e->when_ms = now_us / 1000 + (wait < GROUP_LONGEST_MS ? wait : GROUP_LONGEST_MS);
     pending_set_error(e, r->error);
     if (e->state == PENDING_BLOCKED) {
         return 0; // behind another of its key
     }
-    if (e->failures >= g->config.max_deliveries) {
+    if (e->terminated || e->failures >= g->config.max_deliveries) {
         pending_move(&g->pending, e, PENDING_DYING, false);
     } else {
         pending_move(&g->pending, e, wait ? PENDING_DELAYED : PENDING_READY, false);
