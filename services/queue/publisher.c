@@ -309,8 +309,8 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct check *c, enum r
 static bool check_topic(struct publisher *p, struct str topic, struct check *c)
 {
     struct catalog *catalog = &p->options.journal->catalog;
-    if (!topic_is_own(topic) && catalog_topic(catalog, topic)) {
-        return true;
+    if (catalog_topic(catalog, topic) && !topic_is_own(topic)) {
+        return true; // the queue's own are in the catalog, too, once something died
     }
     if (!topic_valid(topic)) {
         return refuse(c, REFUSED_INVALID_TOPIC,

@@ -18,70 +18,11 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 from queue_client import CAUGHT_UP, ENDED, EVENTS, GRANT, LOST, PING, PONG, PUBLISHED, REFUSED, Queue, Refused, new_event  # noqa: E402
+from queue_daemon import Daemon, daemon  # noqa: E402,F401
 from suite import BUILD, CLEAN, PATIENCE, REPORTS, new_home, wait_for  # noqa: E402
 
 KILLS = int(os.environ.get("SLUICE_TEST_KILLS", "15"))
 MIB = 1024 * 1024
-
-
-class Daemon:
-    """A sluice-queue of the test's own, with small segments."""
-
-    def __init__(self):
-        self.home = new_home()
-        self.endpoint = f"ipc://{self.home}/run/queue.sock"
-        self.log_path = pathlib.Path(f"{self.home}.log")
-        self.log_path.touch()
-        self.process = None
-
-    def start(self, instance="queue-1", *arguments, **environment):
-        env = {**CLEAN, "SLUICE_HOME": str(self.home), "SLUICE_INSTANCE": instance,
-               "SLUICE_QUEUE_SEGMENT_BYTES": "1MiB", **environment}
-        with open(self.log_path, "ab") as log:
-            process = subprocess.Popen([BUILD / "sluice-queue", *arguments], env=env, stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log)
-        self.process = self.process or process
-        return process
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
-    def stop(self):
-        self.process.terminate()
-        status = self.process.wait(20 * PATIENCE)
-        self.process = None
-        assert status == 0
-
-    def client(self):
-        return Queue(self.endpoint)
-
-    def log(self):
-        return self.log_path.read_text()
-
-    def segments(self):
-        return sorted((self.home / "queue").glob("*.seg"))
-
-    def page(self, path):
-        return subprocess.run(["curl", "-s", "--unix-socket", self.home / "run/queue-1.admin.sock", f"http://x{path}"],
-                              capture_output=True, text=True, check=True).stdout
-
-    def rss_mib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1024
-
-
-@pytest.fixture
-def daemon():
-    own = Daemon()
-    yield own
-    if own.process:
-        own.kill()
-    text = own.log_path.read_bytes()
-    shutil.rmtree(own.home)
-    own.log_path.unlink()
-    assert not REPORTS.search(text), text.decode()
 
 
 def fill(client, count, size=1000, topic="fault.test", per_frame=100):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # A publisher and a consumer of the event queue, written from proto/PROTOCOL.md section 3 and
 # nothing else.
+import math
 import os
 import time
 
@@ -22,7 +23,18 @@ import zmq
     PING,
     PONG,
     LOST,
-) = range(32, 46)
+    JOIN,
+    JOINED,
+    DELIVER,
+    SETTLE,
+    SETTLED,
+    LEAVE,
+    CALL,
+    RESULT,
+    WATCH,
+    OPERATIONS,
+) = range(32, 56)
+ACK, NAK, EXTEND, TERM = range(4)
 EVENT_FIELDS = ["id", "topic", "key", "subject", "source", "time_ms", "traceparent", "data"]
 
 
@@ -76,7 +88,7 @@ class Queue:
     def receive(self, timeout_ms=None):
         """The next frame; TimeoutError when none comes."""
         deadline = time.monotonic() + (timeout_ms or self.timeout_ms) / 1000
-        while (left_ms := int((deadline - time.monotonic()) * 1000)) > 0 and self.socket.poll(
+        while (left_ms := math.ceil((deadline - time.monotonic()) * 1000)) > 0 and self.socket.poll(
             left_ms
         ):
             frame = msgpack.unpackb(self.socket.recv())
@@ -141,6 +153,101 @@ class Queue:
             frame = self.receive()
             if frame[0] == INFO_REPLY and frame[1] == self.number:
                 return frame[2]
+
+
+    def call(self, method, arguments=None, **more):
+        """RESULT of a CALL; raises Refused."""
+        self.number += 1
+        number = self.number
+        self.send(CALL, number, method, {**(arguments or {}), **more})
+        while True:
+            frame = self.receive()
+            if frame[0] == RESULT and frame[1] == number:
+                return frame[2]
+
+    def group(self, name):
+        """What `groups` says of one."""
+        return self.call("groups", group=name)["groups"][0]
+
+
+class Delivery:
+    def __init__(self, seq, stored_ms, attempt, event):
+        self.attempt = attempt
+        self.event = decode(seq, stored_ms, event)
+        self.seq, self.key, self.data = seq, self.event["key"], self.event["data"]
+        self.at = time.monotonic()
+
+    def __repr__(self):
+        return f"<{self.seq} attempt {self.attempt}>"
+
+
+class Member(Queue):
+    """A member of a group, on a connection of its own."""
+
+    def __init__(self, endpoint, group, window=100, timeout_s=10):
+        super().__init__(endpoint, timeout_s)
+        self.deliveries = []  # that take() has yet to give
+        self.lost = []
+        self.ended = None
+        self.number += 1
+        self.member = self.number
+        self.send(JOIN, self.member, group, window)
+        self.until(JOINED)
+
+    def until(self, frame_type):
+        """The next frame of this type; deliveries that come before are kept."""
+        while True:
+            frame = self.receive()
+            self.keep(frame)
+            if frame[0] == frame_type:
+                return frame
+
+    def keep(self, frame):
+        if frame[0] == DELIVER:
+            assert frame[1] == self.member
+            self.deliveries += [Delivery(*entry) for entry in frame[2]]
+        elif frame[0] == LOST:
+            self.lost.append((frame[2], frame[3]))
+        elif frame[0] == ENDED:
+            self.ended = frame[3]
+
+    def pump(self, timeout_s=0.0):
+        """Takes in what comes until nothing has come for so long."""
+        try:
+            while True:
+                self.keep(self.receive(max(1, int(timeout_s * 1000))))
+        except TimeoutError:
+            pass
+
+    def take(self, count=1, timeout_s=5):
+        """The next deliveries; TimeoutError when they do not come."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.deliveries) < count:
+            self.keep(self.receive(max(1, int((deadline - time.monotonic()) * 1000))))
+        taken, self.deliveries = self.deliveries[:count], self.deliveries[count:]
+        return taken
+
+    def none(self, during_s=0.15):
+        """Asserts that nothing comes."""
+        self.pump(during_s)
+        assert self.deliveries == []
+
+    def settle(self, deliveries, verdict=ACK, delay_ms=0, error=""):
+        """(settled, stale) when it is on disk."""
+        if isinstance(deliveries, Delivery):
+            deliveries = [deliveries]
+        self.number += 1
+        ranges = [[d.seq, d.seq, d.attempt, 1] for d in deliveries]
+        self.send(SETTLE, self.member, self.number, verdict, delay_ms, error, ranges)
+        number = self.number
+        while True:
+            frame = self.until(SETTLED)
+            if frame[2] == number:
+                assert frame[1] == self.member
+                return frame[3], frame[4]
+
+    def leave(self):
+        self.send(LEAVE, self.member, 0)
 
 
 def decode(seq, stored_ms, event):
