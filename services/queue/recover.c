@@ -480,7 +480,8 @@ static int settle_last(struct opening *o, enum segment_tail tail)
     if (s->unreadable) {
         return 0;
     }
-    if (o->last_damaged) {
+    // Without a checkpoint the producers' sequences stand in older segments only; the next one has them again.
+    if (o->last_damaged || !s->checkpointed) {
         j->roll = true;
     }
     return open_last(o, s, tail);
