@@ -108,9 +108,10 @@ static int prepare_roll(const struct journal *j, struct append *a)
     a->fresh = calloc(1, sizeof *a->fresh);
     int status = a->fresh ? 0 : -ENOMEM;
     if (status == 0 && j->fd >= 0 && old->next_seq > old->header.first_seq) {
-        status = prepare_seal(
-            j, old, a); // one without events is not sealed but replaced: it has the same name
+        status = prepare_seal(j, old, a);
         chain = a->seal_crc;
+    } else if (j->fd >= 0) { // one without events is not sealed but replaced: it has the same name
+        chain = old->header.chain;
     }
     return status ? status : prepare_fresh(j, a, chain);
 }

@@ -488,7 +488,8 @@ static int settle_last(struct opening *o, enum segment_tail tail)
     if (s->unreadable) {
         return 0;
     }
-    if (o->last_damaged || s->header.version != FORMAT_VERSION) {
+    // Without a checkpoint the state stands in older segments only; the next one has it again.
+    if (o->last_damaged || !s->checkpointed || s->header.version != FORMAT_VERSION) {
         j->roll = true;
     }
     return open_last(o, s, tail);

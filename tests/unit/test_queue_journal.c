@@ -719,6 +719,27 @@ static void test_a_last_segment_without_any_header(void **state)
     }
 }
 
+static void roll(void)
+{
+    struct append a;
+    assert_int_equal(journal_append_prepare(j, &a, NULL, FRAME_EVENTS, 0, NOW), 0);
+    assert_int_equal(journal_append_finish(j, &a, journal_append_write(&a)), 0);
+}
+
+static void test_an_empty_segment_is_replaced_without_a_break(void **state)
+{
+    (void)state;
+    open_journal();
+    append_frames(1);
+    roll();
+    roll(); // the one that was just made has no events
+    append_frames(1);
+    reopen();
+    assert_int_equal(j->n_segments, 2);
+    assert_int_equal(notes[JOURNAL_DAMAGE], 0);
+    journal_close(&j);
+}
+
 static void test_a_missing_segment(void **state)
 {
     (void)state;
@@ -1032,6 +1053,7 @@ int main(void)
         TEMP_DIR_CASE(test_damage_before_a_checkpoint_is_not_a_torn_tail),
         TEMP_DIR_CASE(test_a_segment_without_any_header),
         TEMP_DIR_CASE(test_a_last_segment_without_any_header),
+        TEMP_DIR_CASE(test_an_empty_segment_is_replaced_without_a_break),
         TEMP_DIR_CASE(test_a_missing_segment),
         TEMP_DIR_CASE(test_foreign_files_are_refused),
         TEMP_DIR_CASE(test_a_leftover_of_a_new_segment),

@@ -243,6 +243,36 @@ static void test_producers_that_are_forgotten_are_told_of(void **state)
     finish();
 }
 
+// The checkpoint of an empty last segment passes for an unfinished write when it is damaged. Before the segments are
+// removed that have the producers' sequences too, these stand in a checkpoint again.
+static void test_a_checkpoint_that_was_cut_off_is_made_again(void **state)
+{
+    struct append a;
+    struct removal removal;
+    char name[SEGMENT_NAME_SIZE];
+    (void)state;
+    new_disk(1);
+    open_journal();
+    assert_int_equal(append(), 0);
+    assert_int_equal(journal_append_prepare(j, &a, NULL, FRAME_EVENTS, 0, NOW), 0);
+    assert_int_equal(journal_append_finish(j, &a, journal_append_write(&a)), 0);
+    segment_name(2, name);
+    end(DISK_POWER_LOST);
+    assert_true(disk_flip(disk, name, (FORMAT_FRAMES + 50) * 8));
+    open_journal();
+    assert_int_equal(stored_seq(), 1);
+    assert_int_equal(append(), 0);
+    journal_expire(j, NOW, 0, 1, &removal);
+    assert_int_equal(removal.n, 1);
+    assert_int_equal(journal_remove(&removal), 0);
+    uint64_t stored = stored_seq();
+    end(DISK_POWER_LOST);
+    open_journal();
+    assert_false(j->producers_lost);
+    assert_int_equal(stored_seq(), stored);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_a_removal_leaves_no_hole),
         cmocka_unit_test(test_a_disk_that_does_not_give_the_headers_is_not_damage),
         cmocka_unit_test(test_producers_that_are_forgotten_are_told_of),
+        cmocka_unit_test(test_a_checkpoint_that_was_cut_off_is_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

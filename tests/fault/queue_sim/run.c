@@ -34,6 +34,8 @@ struct run {
     struct removal removal; // that is not done yet, if its n is not 0
     bool checkpoint_hit;    // a frame without events was damaged, or a whole segment
     bool blind; // a read failed while opening: what is there may pass for lost until the next start
+    bool rotten; // a bit has turned in this run
+    int damages; // that opening told of
     bool trace;
     struct run_counts *counts;
 };
@@ -53,7 +55,9 @@ __attribute__((format(printf, 2, 3))) static void tell(const struct run *r, cons
 static void on_note(enum journal_note kind, const char *text, void *data)
 {
     static const char *const kinds[] = { "info", "warning", "damage" };
-    tell(data, "  %s: %s", kinds[kind], text);
+    struct run *r = data;
+    tell(r, "  %s: %s", kinds[kind], text);
+    r->damages += kind == JOURNAL_DAMAGE;
 }
 
 // --- Events
@@ -305,6 +309,7 @@ static void rot(struct run *r)
         return;
     }
     r->counts->flips++;
+    r->rotten = true;
     tell(r, "bit %" PRIu64 " of byte %" PRIu64 " of %s turns", bit % 8, bit / 8, name);
 }
 
@@ -352,6 +357,9 @@ static void check_open(struct run *r)
 {
     tell(r, "open: %" PRIu64 " to %" PRIu64, journal_first_seq(r->j), r->j->next_seq - 1);
     model_open(r->model, journal_first_seq(r->j), r->j->next_seq);
+    if (r->damages && !r->rotten && !r->blind) {
+        model_fail("opening tells of damage where there is none");
+    }
     if (r->j->producers_lost) {
         if (!r->checkpoint_hit && !r->blind) {
             model_fail("the producers' sequences are lost, and no checkpoint was damaged");
@@ -383,6 +391,7 @@ static void start(struct run *r)
         expect_headless(r);
         disk_set_faults(r->disk, refused < OPENS_WITH_FAULTS ? &r->faults : NULL);
         uint64_t errors = disk_read_errors(r->disk);
+        r->damages = 0;
         int status = journal_open(&r->options, &r->j, error);
         r->blind = disk_read_errors(r->disk) > errors;
         if (disk_is_dead(r->disk)) {
