@@ -151,7 +151,7 @@ static void add_seal(struct segment *s, const struct frame *seal, const struct s
     s->chain = seal->crc;
     s->sealed = true;
     s->seal_end = scan->at;
-    s->trailed = scan->n - scan->at == FORMAT_TRAILER_BYTES &&
+    s->trailed = s->file_bytes - scan->at == FORMAT_TRAILER_BYTES && scan->n == s->file_bytes &&
                  trailer_decode(scan->data + scan->at, s->header.salt, &seal_offset) == 0 &&
                  seal_offset == offset;
 }

@@ -38,6 +38,13 @@ def test_every_promise_is_kept():
             assert counts[what] > 0, what
 
 
+@pytest.mark.parametrize("seed", [500696])  # a seal that ends where a page does, in a file that was not cut yet
+def test_seeds_that_once_failed(seed):
+    process = simulate(1, seed)
+    _, err = process.communicate(timeout=20 * PATIENCE)
+    assert process.returncode == 0, err
+
+
 @pytest.mark.parametrize("arguments", [["--seeds"], ["--seeds", "x"], ["--nothing"]])
 def test_usage(arguments):
     result = subprocess.run([BUILD / "queue_sim", *arguments], capture_output=True, text=True)
