@@ -95,6 +95,8 @@ int segment_count_topic(struct segment *s, struct catalog *catalog, const struct
         return -ENOMEM;
     }
     here->events += r->events;
+    here->bytes += r->bytes;
+    s->topic_bytes += r->bytes;
     here->last_seq = r->last_seq;
     here->last_ms = r->last_ms;
     t->events += r->events;
@@ -112,23 +114,44 @@ void segment_forget(struct segment *s)
         s->topics[i].topic->events -= s->topics[i].events;
     }
     s->n_topics = 0;
+    s->topic_bytes = 0;
+}
+
+void segment_expire_topic(struct segment *s, size_t i)
+{
+    const struct segment_topic *t = &s->topics[i];
+    assert(i < s->n_topics);
+    assert(t->topic->events >= t->events && s->events >= s->expired + t->events);
+    t->topic->events -= t->events;
+    if (t->topic->expired_before < s->next_seq) {
+        t->topic->expired_before = s->next_seq;
+    }
+    s->expired += t->events;
+    s->topics[i] = s->topics[--s->n_topics];
 }
 
 // --- Frames
 
 // Counts what is in the records of a frame; the topics' bits go to *topics.
-static int count_records(struct segment *s, struct catalog *catalog, const struct frame *f,
-                         uint64_t *topics)
+static int count_records(struct segment *s, const struct segment_reader *reader,
+                         const struct frame *f, uint64_t *topics)
 {
+    struct catalog *catalog = reader->catalog;
     struct str payload = f->payload, key;
     struct record r;
     struct record_producer p;
+    struct record_removed gone;
     uint64_t seq = f->first_seq;
     while (record_next(&payload, &r) == 1) {
-        struct record_topic t = { .events = 1, .last_seq = seq, .last_ms = f->stored_ms };
+        struct record_topic t = {
+            .events = 1, .last_seq = seq, .last_ms = f->stored_ms, .bytes = r.body.n
+        };
         int status = 0;
         if (r.type == RECORD_PRODUCER && record_producer_decode(r.body, &p) == 0) {
             status = catalog_note_producer(catalog, p.name, p.producer_seq, p.last_ms);
+        } else if (r.type == RECORD_REMOVED && reader->holes &&
+                   record_removed_decode(r.body, &gone) == 0) {
+            status = holes_add(reader->holes, gone.first_seq, gone.last_seq);
         } else if (r.type == RECORD_EVENT) {
             seq++;
             if (event_decode_route(r.body, &t.topic, &key) == 0) {
@@ -156,7 +179,7 @@ int segment_add_frame(const struct segment_reader *r, struct segment *s, const s
         }
         last = &s->blocks[s->n_blocks - 1];
     }
-    int status = count_records(s, r->catalog, f, &last->topics);
+    int status = count_records(s, r, f, &last->topics);
     if (status) {
         return status;
     }
@@ -187,8 +210,9 @@ void segment_seal(const struct segment *s, const struct record_lost *lost, size_
     }
     for (size_t i = 0; i < s->n_topics; i++) {
         const struct segment_topic *t = &s->topics[i];
-        struct record_topic topic = { t->events, t->last_seq, t->last_ms, t->topic->key.name };
-        record_topic(b, &topic);
+        struct record_topic topic = { t->events, t->last_seq, t->last_ms, t->bytes,
+                                      t->topic->key.name };
+        record_topic(b, s->header.version, &topic);
     }
     for (size_t i = 0; i < n_lost; i++) {
         if (lost[i].first_seq < s->next_seq && lost[i].last_seq >= s->header.first_seq) {

@@ -202,6 +202,25 @@ int segment_read_frames(const struct segment_reader *r, struct segment *s,
     return status;
 }
 
+// Takes the records out of a frame that are not about the segment but about the log.
+static int take_state(const struct segment_reader *r, const struct frame *f)
+{
+    struct str payload = f->payload;
+    struct record rec;
+    struct record_producer p;
+    struct record_removed gone;
+    int status = 0;
+    while (status == 0 && record_next(&payload, &rec) == 1) {
+        if (rec.type == RECORD_PRODUCER && record_producer_decode(rec.body, &p) == 0) {
+            status = catalog_note_producer(r->catalog, p.name, p.producer_seq, p.last_ms);
+        } else if (rec.type == RECORD_REMOVED && r->holes &&
+                   record_removed_decode(rec.body, &gone) == 0) {
+            status = holes_add(r->holes, gone.first_seq, gone.last_seq);
+        }
+    }
+    return status;
+}
+
 int segment_read_producers(const struct segment_reader *r, const struct segment *s)
 {
     uint8_t *data;
@@ -216,13 +235,7 @@ int segment_read_producers(const struct segment_reader *r, const struct segment 
     size_t at = scan.at;
     bool checkpointed = false;
     while (status == 0 && (found = scan_next(&scan, &f, &d)) != SCAN_END) {
-        struct record rec;
-        struct record_producer p;
-        while (found == SCAN_FRAME && status == 0 && record_next(&f.payload, &rec) == 1) {
-            if (rec.type == RECORD_PRODUCER && record_producer_decode(rec.body, &p) == 0) {
-                status = catalog_note_producer(r->catalog, p.name, p.producer_seq, p.last_ms);
-            }
-        }
+        status = found == SCAN_FRAME ? take_state(r, &f) : 0;
         checkpointed |= found == SCAN_FRAME && at == FORMAT_FRAMES && f.kind == FRAME_CHECKPOINT;
         at = scan.at;
     }
@@ -261,7 +274,7 @@ static int apply_seal_record(const struct segment_reader *r, struct segment *s,
         }
         return status;
     case RECORD_TOPIC:
-        status = record_topic_decode(rec->body, &topic);
+        status = record_topic_decode(rec->body, s->header.version, &topic);
         return status ? status : segment_count_topic(s, r->catalog, &topic);
     case RECORD_LOST:
         status = record_lost_decode(rec->body, &lost);
