@@ -217,6 +217,9 @@ static void test_a_topic_expires_alone(void **state)
     assert_int_equal(removal.n, 0); // each has orders
     assert_int_equal(removal.n_events[EXPIRED_BY_AGE], 5);
     assert_served("--ooooo---ouou");
+    struct block_ref ref; // a reader of that topic need not read it
+    assert_true(journal_find(j, 1, &ref));
+    assert_false(ref.topics & topic_bit(STR("users.created")));
     look_and_remove();
     assert_int_equal(removal.n_events[EXPIRED_BY_AGE], 0); // counted once
     reopen();
