@@ -41,8 +41,20 @@ void journal_checkpoint(const struct journal *j, struct buf *b)
             record_producer(b, &r);
         }
     }
+    for (size_t i = 0; i < j->holes.n; i++) {
+        record_removed(b, &j->holes.ranges[i]);
+    }
     if (j->options.write_state) {
         j->options.write_state(b, j->options.state);
+    }
+}
+
+// What retention took out of the middle is told by the next frame, whichever that is.
+static void tell_removed(const struct journal *j, struct append *a)
+{
+    a->owed = journal_owes_removed(j);
+    for (size_t i = 0; a->owed && a->frame && i < j->n_owed; i++) {
+        record_removed(a->frame, &j->owed[i]);
     }
 }
 
@@ -77,7 +89,7 @@ static int prepare_fresh(const struct journal *j, struct append *a, uint32_t cha
     struct segment *s = a->fresh;
     uint8_t header[FORMAT_HEADER_BYTES];
     s->header = (struct segment_header){
-        .first_seq = j->next_seq, .made_ms = a->stored_ms, .chain = chain, .version = FORMAT_VERSION
+        .version = FORMAT_VERSION, .first_seq = j->next_seq, .made_ms = a->stored_ms, .chain = chain
     };
     memcpy(s->header.uuid, j->uuid, sizeof s->header.uuid);
     random_fill(&s->header.salt, sizeof s->header.salt);
@@ -130,6 +142,7 @@ int journal_append_prepare(struct journal *j, struct append *a, struct buf *fram
                           .sealed_fd = -1 };
     buf_init(&a->checkpoint, UINT32_MAX);
     buf_init(&a->seal, UINT32_MAX);
+    tell_removed(j, a);
     if (frame) {
         frame_end(frame, kind, a->first_seq, count, a->stored_ms);
         if (!buf_ok(frame)) {
@@ -356,6 +369,7 @@ int journal_append_finish(struct journal *j, struct append *a, int status)
     if (status == 0) {
         j->next_seq = a->first_seq + a->count;
         j->last_ms = a->stored_ms;
+        j->owed_stored |= a->owed;
     } else {
         j->no_room = j->no_room || (status == -ENOSPC && a->roll);
         j->roll = false; // where the open segment has room, it goes on there

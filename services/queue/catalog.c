@@ -111,6 +111,7 @@ struct topic *catalog_add_topic(struct catalog *c, struct str name)
     struct topic *t = catalog_topic(c, name);
     if (!t && (t = (struct topic *)add(&c->topics, name, sizeof *t))) {
         t->bit = topic_bit(t->key.name);
+        t->expired_before = c->pruned_before;
         c->topics_made++;
         c->n_own_topics += topic_is_own(name);
     }
@@ -140,7 +141,7 @@ int catalog_note_producer(struct catalog *c, struct str name, uint64_t stored_se
 }
 
 // Builds the table again without them: rare, and simpler than closing gaps in a probed table.
-void catalog_prune_topics(struct catalog *c)
+void catalog_prune_topics(struct catalog *c, uint64_t next_seq)
 {
     struct catalog_table *t = &c->topics;
     struct catalog_table kept = { calloc(t->n_slots, sizeof *kept.slots), t->n_slots, 0 };
@@ -151,6 +152,7 @@ void catalog_prune_topics(struct catalog *c)
         struct catalog_name *e = t->slots[i];
         if (e && ((struct topic *)e)->events == 0) {
             free(e);
+            c->pruned_before = next_seq;
         } else if (e) {
             kept.slots[slot_of(&kept, e->name, e->hash)] = e;
             kept.n++;

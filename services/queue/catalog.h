@@ -23,9 +23,11 @@ struct catalog_name {
 struct topic {
     struct catalog_name key;
     uint64_t bit;      // in a block's `topics`
-    uint64_t events;   // in the segments that are there
+    uint64_t events;   // in the segments that are there, those that retention expired not counted
     uint64_t last_seq; // of its last event
     int64_t last_ms;
+    uint64_t expired_before; // its events below this sequence are expired, if they are still there
+    uint32_t rule;           // of retention, for which events it has; 0: not looked up yet
     size_t slot; // its place in the table of topics of the segment that was read or written last
 };
 
@@ -49,6 +51,7 @@ struct catalog {
     struct catalog_table producers; // of struct producer
     uint64_t topics_made;           // grows when a topic is added
     size_t n_own_topics;            // of them, those of the queue's own that were ever added
+    uint64_t pruned_before;         // a topic that is added has no event below this sequence
 };
 
 void catalog_init(struct catalog *c);
@@ -66,8 +69,8 @@ struct producer *catalog_add_producer(struct catalog *c, struct str name);
 __attribute__((warn_unused_result)) int catalog_note_producer(struct catalog *c, struct str name,
                                                               uint64_t stored_seq, int64_t last_ms);
 
-// Removes topics that have no events.
-void catalog_prune_topics(struct catalog *c);
+// Removes topics that have no events. next_seq: that the next event of the log gets.
+void catalog_prune_topics(struct catalog *c, uint64_t next_seq);
 
 // Walks over a table: at begins at 0; NULL at the end. The table must not change meanwhile.
 struct topic *catalog_next_topic(const struct catalog *c, size_t *at);

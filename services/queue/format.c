@@ -84,7 +84,7 @@ int segment_header_decode(const uint8_t bytes[FORMAT_HEADER_BYTES],
         return -EBADMSG;
     }
     uint32_t version = get32(bytes + HEADER_VERSION);
-    if (version == 0 || version > FORMAT_VERSION) {
+    if (version < FORMAT_VERSION_MIN || version > FORMAT_VERSION) {
         return -EPROTONOSUPPORT;
     }
     if (get32(bytes + HEADER_FRAMES) != FORMAT_FRAMES || get32(bytes + HEADER_ZERO) != 0) {
@@ -213,6 +213,11 @@ int frame_decode(const uint8_t *data, size_t n, uint32_t salt, struct frame *ret
 
 // --- Records
 
+static bool is_record_type(uint32_t type)
+{
+    return (type >= RECORD_EVENT && type <= RECORD_REVIVED) || type == RECORD_REMOVED;
+}
+
 int record_next(struct str *payload, struct record *ret_record)
 {
     if (payload->n == 0) {
@@ -224,7 +229,7 @@ int record_next(struct str *payload, struct record *ret_record)
     uint32_t head = get32(payload->p);
     size_t n = head & FORMAT_MAX_RECORD_BYTES;
     uint32_t type = head >> 24;
-    if (n > payload->n - FORMAT_RECORD_BYTES || type < RECORD_EVENT || type >= RECORD_TYPES) {
+    if (n > payload->n - FORMAT_RECORD_BYTES || !is_record_type(type)) {
         return -EBADMSG;
     }
     ret_record->type = (enum record_type)type;
@@ -336,36 +341,53 @@ int record_index_decode(struct str body, size_t i, struct record_index *ret)
     return 0;
 }
 
-void record_topic(struct buf *b, const struct record_topic *r)
+static size_t topic_bytes(uint32_t version)
 {
-    uint8_t *p = record_open(b, RECORD_TOPIC, FORMAT_TOPIC_BYTES + r->topic.n);
+    return version == 1 ? FORMAT_TOPIC_BYTES_1 : FORMAT_TOPIC_BYTES;
+}
+
+void record_topic(struct buf *b, uint32_t version, const struct record_topic *r)
+{
+    size_t fields = topic_bytes(version);
+    uint8_t *p = record_open(b, RECORD_TOPIC, fields + r->topic.n);
     if (p) {
         put64(p, r->events);
         put64(p + 8, r->last_seq);
         put64(p + 16, (uint64_t)r->last_ms);
-        memcpy(p + FORMAT_TOPIC_BYTES, r->topic.p, r->topic.n);
+        if (version > 1) {
+            put64(p + 24, r->bytes);
+        }
+        memcpy(p + fields, r->topic.p, r->topic.n);
     }
 }
 
-int record_topic_decode(struct str body, struct record_topic *ret)
+int record_topic_decode(struct str body, uint32_t version, struct record_topic *ret)
 {
-    if (body.n <= FORMAT_TOPIC_BYTES) {
+    size_t fields = topic_bytes(version);
+    if (body.n <= fields) {
         return -EBADMSG;
     }
     ret->events = get64(body.p);
     ret->last_seq = get64(body.p + 8);
     ret->last_ms = (int64_t)get64(body.p + 16);
-    ret->topic = (struct str){ body.p + FORMAT_TOPIC_BYTES, body.n - FORMAT_TOPIC_BYTES };
+    ret->bytes = version == 1 ? ret->events : get64(body.p + 24);
+    ret->topic = (struct str){ body.p + fields, body.n - fields };
     return 0;
+}
+
+// LOST and REMOVED: a range of sequences.
+static void put_range(struct buf *b, enum record_type type, uint64_t first_seq, uint64_t last_seq)
+{
+    uint8_t *p = record_open(b, type, FORMAT_LOST_BYTES);
+    if (p) {
+        put64(p, first_seq);
+        put64(p + 8, last_seq);
+    }
 }
 
 void record_lost(struct buf *b, const struct record_lost *r)
 {
-    uint8_t *p = record_open(b, RECORD_LOST, FORMAT_LOST_BYTES);
-    if (p) {
-        put64(p, r->first_seq);
-        put64(p + 8, r->last_seq);
-    }
+    put_range(b, RECORD_LOST, r->first_seq, r->last_seq);
 }
 
 int record_lost_decode(struct str body, struct record_lost *ret)
@@ -547,6 +569,22 @@ int record_revived_decode(struct str body, struct record_revived *ret)
     ret->number = get32(body.p);
     ret->dead_seq = get64(body.p + 8);
     return 0;
+}
+
+void record_removed(struct buf *b, const struct record_removed *r)
+{
+    static_assert(FORMAT_REMOVED_BYTES == FORMAT_LOST_BYTES, "both are two sequences");
+    put_range(b, RECORD_REMOVED, r->first_seq, r->last_seq);
+}
+
+int record_removed_decode(struct str body, struct record_removed *ret)
+{
+    struct record_lost range;
+    int status = record_lost_decode(body, &range);
+    if (status == 0) {
+        *ret = (struct record_removed){ range.first_seq, range.last_seq };
+    }
+    return status;
 }
 
 void trailer_encode(uint64_t seal_offset, uint32_t salt, uint8_t out[FORMAT_TRAILER_BYTES])

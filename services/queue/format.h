@@ -9,7 +9,8 @@
 
 #include "proto/buf.h"
 
-#define FORMAT_VERSION 2         // written; 1 is read as well
+#define FORMAT_VERSION 2         // of what is written
+#define FORMAT_VERSION_MIN 1     // the oldest that is read
 #define FORMAT_HEADER_BYTES 64   // of a segment
 #define FORMAT_HEADER_COPY 4096  // where the header stands again
 #define FORMAT_FRAMES 8192       // where the first frame stands
@@ -17,9 +18,11 @@
 #define FORMAT_RECORD_BYTES 4    // header of a record
 #define FORMAT_INDEX_BYTES 32    // a block in an INDEX record
 #define FORMAT_PRODUCER_BYTES 16 // a PRODUCER record before the name
-#define FORMAT_TOPIC_BYTES 24    // a TOPIC record before the topic
+#define FORMAT_TOPIC_BYTES 32    // a TOPIC record before the topic
+#define FORMAT_TOPIC_BYTES_1 24  // the same in version 1
 #define FORMAT_TOTAL_BYTES 48
 #define FORMAT_LOST_BYTES 16
+#define FORMAT_REMOVED_BYTES 16
 #define FORMAT_TRAILER_BYTES 16
 #define FORMAT_SETTLED_BYTES 16 // a SETTLED record before the ranges
 #define FORMAT_RANGE_BYTES 16   // a range in it
@@ -29,12 +32,12 @@
 #define FORMAT_MAX_RECORD_BYTES 0xFFFFFF
 
 struct segment_header {
+    uint32_t version; // as it was read; FORMAT_VERSION is what is written
     uint8_t uuid[16]; // of the log
     uint64_t first_seq;
     int64_t made_ms;
     uint32_t chain; // body CRC of the last frame of the segment before
     uint32_t salt;
-    uint32_t version; // of the format; written is always FORMAT_VERSION
 };
 
 enum frame_kind { FRAME_EVENTS = 1, FRAME_CHECKPOINT = 2, FRAME_SEAL = 3 };
@@ -62,9 +65,9 @@ enum record_type {
     RECORD_SETTLED = 9,
     RECORD_FAILED = 10,
     RECORD_DEAD = 11,
-    RECORD_REVIVED = 12
+    RECORD_REVIVED = 12,
+    RECORD_REMOVED = 16
 };
-#define RECORD_TYPES 13 // one more than the highest
 
 struct record {
     enum record_type type;
@@ -93,6 +96,7 @@ struct record_index {
 struct record_topic {
     uint64_t events, last_seq;
     int64_t last_ms;
+    uint64_t bytes; // of the events; version 1 did not count them: 1 for each event
     struct str topic;
 };
 
@@ -128,8 +132,7 @@ struct record_dead {
     uint32_t attempts;
     uint64_t seq;        // that the group is done with by this
     uint64_t origin_seq; // of the event that died first
-    uint64_t
-        dead; // frames of events: place of the copy among the frame's events; else its sequence
+    uint64_t dead;       // in a frame of events, its copy's place among them; else its sequence
     int64_t died_ms;
 };
 
@@ -138,9 +141,14 @@ struct record_revived {
     uint64_t dead_seq;
 };
 
+struct record_removed {
+    uint64_t first_seq, last_seq;
+};
+
 #define FORMAT_CHECK __attribute__((warn_unused_result))
 
-// Writes the header; returns its CRC, which the chain of the first frame begins with.
+// Writes the header, in version FORMAT_VERSION; returns its CRC, which the chain of the first frame
+// begins with.
 uint32_t segment_header_encode(const struct segment_header *h, uint8_t out[FORMAT_HEADER_BYTES]);
 
 // 0 and the header with its CRC; -EBADMSG: not valid; -EPROTONOSUPPORT: valid, of another version.
@@ -174,7 +182,7 @@ void record_producer(struct buf *b, const struct record_producer *r);
 void record_total(struct buf *b, const struct record_total *r);
 void record_index_begin(struct buf *b, size_t n_blocks); // then n_blocks times:
 void record_index_block(struct buf *b, const struct record_index *r);
-void record_topic(struct buf *b, const struct record_topic *r);
+void record_topic(struct buf *b, uint32_t version, const struct record_topic *r); // of its segment
 void record_group(struct buf *b, const struct record_group *r); // GROUP
 void record_group_end(struct buf *b, uint32_t number);
 // A SETTLED record is begun, gets its ranges, and ends; the mark that begin returns goes into end.
@@ -185,13 +193,14 @@ void record_failed(struct buf *b, const struct record_failed *r);
 void record_dead(struct buf *b, const struct record_dead *r);
 void record_revived(struct buf *b, const struct record_revived *r);
 void record_lost(struct buf *b, const struct record_lost *r);
+void record_removed(struct buf *b, const struct record_removed *r);
 
 // Decoders of bodies; -EBADMSG when the length is wrong.
 FORMAT_CHECK int record_producer_decode(struct str body, struct record_producer *ret);
 FORMAT_CHECK int record_total_decode(struct str body, struct record_total *ret);
 FORMAT_CHECK int record_index_decode(struct str body, size_t i,
                                      struct record_index *ret); // block number i
-FORMAT_CHECK int record_topic_decode(struct str body, struct record_topic *ret);
+FORMAT_CHECK int record_topic_decode(struct str body, uint32_t version, struct record_topic *ret);
 FORMAT_CHECK int record_lost_decode(struct str body, struct record_lost *ret);
 FORMAT_CHECK int record_group_decode(struct str body, struct record_group *ret); // and GROUP_END
 FORMAT_CHECK int record_settled_decode(struct str body, struct record_settled *ret);
@@ -201,6 +210,7 @@ FORMAT_CHECK int record_settled_next(struct record_settled *r, uint64_t *ret_fir
 FORMAT_CHECK int record_failed_decode(struct str body, struct record_failed *ret);
 FORMAT_CHECK int record_dead_decode(struct str body, struct record_dead *ret);
 FORMAT_CHECK int record_revived_decode(struct str body, struct record_revived *ret);
+FORMAT_CHECK int record_removed_decode(struct str body, struct record_removed *ret);
 
 void trailer_encode(uint64_t seal_offset, uint32_t salt, uint8_t out[FORMAT_TRAILER_BYTES]);
 FORMAT_CHECK int trailer_decode(const uint8_t bytes[FORMAT_TRAILER_BYTES], uint32_t salt,

@@ -27,6 +27,7 @@ struct step {
     struct group *group;
     struct member *member;
     int64_t now_us;
+    bool expires;                 // some of the events around the cursor are expired
     uint32_t n, max;              // events in the frame, and how many may be
     size_t looked_at;             // bytes
     uint64_t first, last;         // STOP_LOST
@@ -50,7 +51,7 @@ static int find_block(struct groups *gs, uint64_t seq, struct block **ret_block,
         *ret_ref = (struct block_ref){ .next_seq = seq < first ? first : seq + 1 };
         return -ENOENT;
     }
-    return ret_ref->lost ? -ENOENT : -EAGAIN;
+    return ret_ref->lost || ret_ref->removed ? -ENOENT : -EAGAIN;
 }
 
 int groups_read(struct groups *gs, uint64_t seq, struct queue_event_entry *ret_event)
@@ -147,8 +148,9 @@ static bool look(struct groups *gs, struct step *s, const struct queue_event_ent
     if (!group_may_take(s->group)) {
         return false;
     }
-    if (event_decode_route(event->event, &topic, &key)) {
-        topic = key = STR("$"); // was checked when it was published: nobody wants it
+    if (event_decode_route(event->event, &topic, &key) ||
+        (s->expires && journal_is_expired(gs->options.journal, event->seq, event->event))) {
+        topic = key = STR("$"); // nobody wants it
     }
     if (group_take(s->group, event->seq, topic, key, &e)) {
         return false; // out of memory: the next tick tries again
@@ -166,6 +168,7 @@ static bool look_through(struct groups *gs, struct step *s, const struct block *
                          enum stop *ret_stop)
 {
     struct block_cursor cursor = block_cursor_at(b, s->group->cursor);
+    s->expires = journal_has_expired(gs->options.journal, s->group->cursor);
     struct queue_event_entry event;
     while (block_cursor_next(&cursor, &event)) {
         if (!look(gs, s, &event, ret_stop)) {
@@ -192,7 +195,10 @@ static bool go_on(struct groups *gs, struct step *s, enum stop *ret_stop)
         return false;
     }
     int status = find_block(gs, g->cursor, &b, &s->ref);
-    if (status == -ENOENT) {
+    if (status == -ENOENT && s->ref.removed) {
+        group_skip(g, s->ref.next_seq); // a hole, as readers skip it
+        return true;
+    } else if (status == -ENOENT) {
         set_lost(s, s->ref.next_seq);
         *ret_stop = STOP_LOST;
         return false;

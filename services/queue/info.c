@@ -119,12 +119,38 @@ static void write_lost(const struct journal *j, struct buf *b)
     }
 }
 
+// The newest ones, when there are too many.
+static void write_holes(const struct journal *j, struct buf *b)
+{
+    size_t n = j->holes.n < INFO_MAX_HOLES ? j->holes.n : INFO_MAX_HOLES;
+    writer_key(b, "holes");
+    writer_array(b, (uint32_t)n);
+    for (size_t i = j->holes.n - n; i < j->holes.n; i++) {
+        writer_array(b, 2);
+        writer_uint(b, j->holes.ranges[i].first_seq);
+        writer_uint(b, j->holes.ranges[i].last_seq);
+    }
+}
+
+static void write_rules(const struct retention *r, struct buf *b)
+{
+    writer_key(b, "retention_rules");
+    writer_array(b, (uint32_t)r->n_rules);
+    for (size_t i = 0; i < r->n_rules; i++) {
+        writer_map(b, 4);
+        put_str(b, "filter", r->rules[i].filter);
+        put_int(b, "age_ms", r->rules[i].limits.age_ms);
+        put_uint(b, "count", r->rules[i].limits.count);
+        put_uint(b, "bytes", r->rules[i].limits.bytes);
+    }
+}
+
 void info_write(const struct info *info, struct buf *b)
 {
     const struct journal *j = info->journal;
     char uuid[INFO_UUID_SIZE];
     info_uuid(j->uuid, uuid);
-    writer_map(b, 20);
+    writer_map(b, 24);
     put_str(b, "version", STR(SLUICE_VERSION));
     put_str(b, "uuid", str_of(uuid));
     put_str(b, "sync", STR("always"));
@@ -139,8 +165,12 @@ void info_write(const struct info *info, struct buf *b)
     put_uint(b, "n_producers", j->catalog.producers.n);
     put_uint(b, "n_subscriptions", readers_count(info->readers));
     put_uint(b, "n_groups", groups_count(info->groups));
-    put_uint(b, "retention_ms", (uint64_t)info->retention_ms);
-    put_uint(b, "retention_bytes", (uint64_t)info->retention_bytes);
+    put_uint(b, "retention_ms", (uint64_t)info->retention->general.age_ms);
+    put_uint(b, "retention_count", info->retention->general.count);
+    put_uint(b, "retention_bytes", info->retention->general.bytes);
+    write_rules(info->retention, b);
+    put_uint(b, "n_holes", j->holes.n);
+    write_holes(j, b);
     write_lost(j, b);
     write_topics(&j->catalog, b);
     write_producers(&j->catalog, b);

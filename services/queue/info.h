@@ -8,15 +8,15 @@
 
 #define INFO_MAX_PRODUCERS 4096     // listed; their number is told in any case
 #define INFO_MAX_SUBSCRIPTIONS 1024 // the same
+#define INFO_MAX_HOLES 1024         // the same, the newest ones
 
 struct info {
     const struct journal *journal;
     const struct clients *clients;
     const struct readers *readers;
     const struct groups *groups;
-    int64_t started_ms;      // wall clock
-    int64_t retention_ms;    // 0: none
-    int64_t retention_bytes; // 0: none
+    int64_t started_ms; // wall clock
+    const struct retention *retention;
 };
 
 // Appends the map.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Looking up, damage and retention; opening is in recover.c, appending in append.c.
+// Looking up and damage; opening is in recover.c, appending in append.c, retention in expire.c.
 #include "services/queue/journal.h"
 
 #include <assert.h>
@@ -16,6 +16,7 @@ void journal_close(struct journal **j)
     }
     free((*j)->segments);
     catalog_fini(&(*j)->catalog);
+    holes_fini(&(*j)->holes);
     if ((*j)->fd >= 0) {
         (*j)->options.io->close((*j)->options.io, (*j)->fd); // everything acknowledged was synced
     }
@@ -35,7 +36,7 @@ uint64_t journal_events(const struct journal *j)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < j->n_segments; i++) {
-        n += j->segments[i]->events;
+        n += j->segments[i]->events - j->segments[i]->expired;
     }
     return n;
 }
@@ -52,7 +53,7 @@ uint64_t journal_bytes(const struct journal *j)
 int64_t journal_first_ms(const struct journal *j)
 {
     for (size_t i = 0; i < j->n_segments; i++) {
-        if (j->segments[i]->events) {
+        if (j->segments[i]->events > j->segments[i]->expired) {
             return j->segments[i]->first_ms;
         }
     }
@@ -62,7 +63,7 @@ int64_t journal_first_ms(const struct journal *j)
 int64_t journal_last_ms(const struct journal *j)
 {
     for (size_t i = j->n_segments; i-- > 0;) {
-        if (j->segments[i]->events) {
+        if (j->segments[i]->events > j->segments[i]->expired) {
             return j->segments[i]->last_ms;
         }
     }
@@ -71,8 +72,7 @@ int64_t journal_last_ms(const struct journal *j)
 
 // --- Looking up
 
-// Number of the last segment that begins at or before seq. There is one.
-static size_t segment_of(const struct journal *j, uint64_t seq)
+size_t journal_segment_of(const struct journal *j, uint64_t seq)
 {
     size_t low = 0, high = j->n_segments;
     while (high - low > 1) {
@@ -86,24 +86,56 @@ static size_t segment_of(const struct journal *j, uint64_t seq)
     return low;
 }
 
+uint64_t journal_skip(const struct journal *j, uint64_t seq)
+{
+    uint64_t first = journal_first_seq(j);
+    if (seq < first) {
+        return first;
+    }
+    if (j->holes.n && seq <= j->holes.ranges[j->holes.n - 1].last_seq) {
+        const struct record_removed *hole = holes_find(&j->holes, seq);
+        return hole ? hole->last_seq + 1 : seq;
+    }
+    return seq;
+}
+
+// What seq is in, which is in [from, to) where segment s has no block: damaged, or removed.
+static struct block_ref gap(const struct journal *j, const struct segment *s, uint64_t seq,
+                            uint64_t from, uint64_t to)
+{
+    const struct holes *h = &j->holes;
+    size_t i = holes_at(h, seq);
+    if (i < h->n && h->ranges[i].first_seq <= seq) {
+        return (struct block_ref){ .segment = s->header.first_seq,
+                                   .removed = true,
+                                   .first_seq = h->ranges[i].first_seq,
+                                   .next_seq = h->ranges[i].last_seq + 1 };
+    }
+    if (i < h->n && h->ranges[i].first_seq < to) {
+        to = h->ranges[i].first_seq;
+    }
+    if (i > 0 && h->ranges[i - 1].last_seq >= from) {
+        from = h->ranges[i - 1].last_seq + 1;
+    }
+    return (struct block_ref){
+        .segment = s->header.first_seq, .lost = true, .first_seq = from, .next_seq = to
+    };
+}
+
 bool journal_find(const struct journal *j, uint64_t seq, struct block_ref *ret_block)
 {
     if (seq < journal_first_seq(j) || seq >= j->next_seq) {
         return false;
     }
-    size_t n = segment_of(j, seq);
+    size_t n = journal_segment_of(j, seq);
     const struct segment *s = j->segments[n];
-    struct block_ref lost = { .segment = s->header.first_seq, .lost = true };
     if (seq >= s->next_seq || s->n_blocks == 0) {
-        lost.first_seq = s->next_seq;
-        lost.next_seq = n + 1 < j->n_segments ? j->segments[n + 1]->header.first_seq : j->next_seq;
-        *ret_block = lost;
+        uint64_t end = n + 1 < j->n_segments ? j->segments[n + 1]->header.first_seq : j->next_seq;
+        *ret_block = gap(j, s, seq, s->next_seq, end);
         return true;
     }
     if (seq < s->blocks[0].first_seq) {
-        lost.first_seq = s->header.first_seq;
-        lost.next_seq = s->blocks[0].first_seq;
-        *ret_block = lost;
+        *ret_block = gap(j, s, seq, s->header.first_seq, s->blocks[0].first_seq);
         return true;
     }
     size_t b = segment_block_of(s, seq);
@@ -115,7 +147,7 @@ bool journal_find(const struct journal *j, uint64_t seq, struct block_ref *ret_b
         .bytes = (last ? s->end : block[1].offset) - block->offset,
         .first_seq = block->first_seq,
         .next_seq = last ? s->next_seq : block[1].first_seq,
-        .topics = block->topics,
+        .topics = s->expired ? block->topics & s->live : block->topics,
         .salt = s->header.salt,
     };
     return true;
@@ -145,10 +177,10 @@ uint64_t journal_find_time(const struct journal *j, int64_t time_ms)
 int64_t journal_stored_ms(const struct journal *j, uint64_t seq)
 {
     struct block_ref ref;
-    if (!journal_find(j, seq, &ref) || ref.lost) {
+    if (!journal_find(j, seq, &ref) || ref.lost || ref.removed) {
         return 0;
     }
-    const struct segment *s = j->segments[segment_of(j, seq)];
+    const struct segment *s = j->segments[journal_segment_of(j, seq)];
     return s->blocks[segment_block_of(s, seq)].first_ms;
 }
 
@@ -189,69 +221,20 @@ uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_
     return found;
 }
 
-static void forget_lost_before(struct journal *j, uint64_t seq)
+void journal_forget_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq)
 {
-    size_t gone = 0;
-    while (gone < j->n_lost && j->lost[gone].last_seq < seq) {
-        gone++;
-    }
-    j->n_lost -= gone;
-    memmove(j->lost, j->lost + gone, j->n_lost * sizeof *j->lost);
-    if (j->n_lost && j->lost[0].first_seq < seq) {
-        j->lost[0].first_seq = seq;
-    }
-}
-
-// --- Retention
-
-// When the last event of segment number i was stored. One without a readable event counts as old as its successor.
-static int64_t segment_age_from(const struct journal *j, size_t i)
-{
-    const struct segment *s = j->segments[i];
-    return s->events ? s->last_ms : j->segments[i + 1]->header.made_ms;
-}
-
-void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t bytes,
-                    struct removal *ret_removal)
-{
-    uint64_t sum = journal_bytes(j);
-    size_t n = 0;
-    *ret_removal = (struct removal){ .io = j->options.io, .dir_fd = j->dir_fd };
-    while (n < JOURNAL_REMOVE_MAX && n + 1 < j->n_segments) {
-        bool old = age_ms && now_ms - segment_age_from(j, n) > age_ms;
-        if (!old && !(bytes && sum > bytes)) {
-            break;
+    size_t kept = 0;
+    for (size_t i = 0; i < j->n_lost; i++) {
+        struct record_lost *r = &j->lost[i];
+        if (r->first_seq >= first_seq && r->last_seq <= last_seq) {
+            continue;
         }
-        sum -= j->segments[n]->file_bytes;
-        ret_removal->segments[n] = j->segments[n]->header.first_seq;
-        segment_forget(j->segments[n]);
-        segment_destroy(&j->segments[n]);
-        n++;
+        if (r->first_seq >= first_seq && r->first_seq <= last_seq) {
+            r->first_seq = last_seq + 1;
+        } else if (r->last_seq >= first_seq && r->last_seq <= last_seq) {
+            r->last_seq = first_seq - 1;
+        } // one that reaches over both ends stays one: it is only told of
+        j->lost[kept++] = *r;
     }
-    ret_removal->n = n;
-    if (n) {
-        j->n_segments -= n;
-        memmove(j->segments, j->segments + n, j->n_segments * sizeof *j->segments);
-        catalog_prune_topics(&j->catalog);
-        forget_lost_before(j, journal_first_seq(j));
-    }
-    const struct segment *last = j->n_segments ? j->segments[j->n_segments - 1] : NULL;
-    if (age_ms && last && last->events && now_ms - last->first_ms > age_ms / 4) {
-        j->roll = true; // so that it can be removed as a whole when its time has come
-    }
-}
-
-int journal_remove(const struct removal *r)
-{
-    // From the oldest on, each made durable before the next: what is left has no hole, whenever the power goes.
-    for (size_t i = 0; i < r->n; i++) {
-        char name[SEGMENT_NAME_SIZE];
-        segment_name(r->segments[i], name);
-        int status = r->io->unlink(r->io, r->dir_fd, name);
-        status = status && status != -ENOENT ? status : r->io->sync_dir(r->io, r->dir_fd);
-        if (status) {
-            return status;
-        }
-    }
-    return 0;
+    j->n_lost = kept;
 }

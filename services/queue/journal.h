@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The event log: segments in a directory, opened with recovery, appended to frame by frame, read by
-// block, removed from the oldest on. It knows nothing of clients, loops or threads: everything here
+// block, removed by whole segments. It knows nothing of clients, loops or threads: everything here
 // is called by one thread at a time, except journal_append_write() and journal_remove(), which
 // touch only files and may run elsewhere meanwhile.
 #ifndef QUEUE_JOURNAL_H
 #define QUEUE_JOURNAL_H
 
+#include "services/queue/retention.h"
 #include "services/queue/segment.h"
 
 #define JOURNAL_SEGMENT_BYTES (64 * 1024 * 1024)
@@ -13,6 +14,9 @@
 // At the end of each segment: room for what groups have to say while the disk is full. Less in small segments.
 #define JOURNAL_RESERVE_BYTES (4 * 1024 * 1024)
 #define JOURNAL_MAX_LOST 1024 // damaged ranges kept apart; with more, neighbours are told of as one
+#define JOURNAL_MAX_HOLES                                                                          \
+    4096 // 80 KiB in a checkpoint. With more, what is in the middle stays until a neighbour goes
+#define JOURNAL_REMOVE_MAX 64 // segments removed in one go
 
 enum journal_note { JOURNAL_INFO, JOURNAL_WARNING, JOURNAL_DAMAGE };
 
@@ -48,7 +52,13 @@ struct journal {
     bool producers_lost; // their sequences may be too low: no whole record of them could be read
     struct record_lost lost[JOURNAL_MAX_LOST]; // in order, apart from each other
     size_t n_lost;
-    uint64_t n_lost_events; // found since the start, also those that retention has removed
+    uint64_t n_lost_events;  // found since the start, also those that retention has removed
+    struct holes holes;      // what retention removed between segments that are there
+    uint64_t expired_before; // no segment from here on has expired events
+    // Segments taken out of the middle, whose files go when the log says so: what each leaves open.
+    struct record_removed owed[JOURNAL_REMOVE_MAX];
+    size_t n_owed;
+    bool owed_stored; // the log says so
 };
 
 #define JOURNAL_CHECK __attribute__((warn_unused_result))
@@ -75,6 +85,7 @@ struct append {
     uint64_t first_seq; // of its events
     uint32_t count;     // of its events
     int64_t stored_ms;
+    bool owed; // it has the REMOVED records that the journal owed
     // Where it goes
     const struct io *io;
     int dir_fd;
@@ -110,7 +121,8 @@ JOURNAL_CHECK int journal_append_write(struct append *a);
 // journal could not take note of it and must be opened again.
 JOURNAL_CHECK int journal_append_finish(struct journal *j, struct append *a, int status);
 
-// Appends the PRODUCER records of all producers; the content of a checkpoint.
+// Appends the PRODUCER records of all producers and the REMOVED records of all holes; the content of
+// a checkpoint.
 void journal_checkpoint(const struct journal *j, struct buf *b);
 
 // --- Reading
@@ -124,8 +136,15 @@ struct block_ref {
     uint64_t next_seq;
     uint64_t topics; // see struct record_index
     uint32_t salt;
-    bool lost; // no block: a range that is damaged as a whole
+    bool lost;    // no block: a range that is damaged as a whole
+    bool removed; // no block: a range that retention has removed
 };
+
+// Number of the last segment that begins at or before seq (0 when none does). There are segments.
+size_t journal_segment_of(const struct journal *j, uint64_t seq);
+
+// The first sequence at or after seq that retention has not removed.
+uint64_t journal_skip(const struct journal *j, uint64_t seq);
 
 // The block that has seq: true. False: seq is not stored (below the first, or not yet).
 bool journal_find(const struct journal *j, uint64_t seq, struct block_ref *ret_block);
@@ -141,24 +160,50 @@ int64_t journal_stored_ms(const struct journal *j, uint64_t seq);
 uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq);
 
 // --- Retention
+//
+// What is removed is decided for each *portion*: the events of one topic in one sealed segment. A
+// portion is expired when its last event is older than its rule says; when newer segments have as
+// many events of the rule's topics as it keeps; or when the rule's topics take more bytes of files
+// from it on (a portion takes its share of its segment's file). Expired events are not served any
+// more; a segment of which all are expired is removed, also out of the middle of the log.
 
-#define JOURNAL_REMOVE_MAX 64 // segments removed in one go
+enum expiry_reason { EXPIRED_BY_AGE, EXPIRED_BY_COUNT, EXPIRED_BY_BYTES, EXPIRED_THOUGH_HELD };
+#define N_EXPIRY_REASONS 4
 
 struct removal {
     const struct io *io;
     int dir_fd;
-    uint64_t segments[JOURNAL_REMOVE_MAX]; // first sequences
+    uint64_t segments[JOURNAL_REMOVE_MAX]; // first sequences, of the files to delete
     size_t n;
+    // What this look took off the log, by reason.
+    uint64_t n_events[N_EXPIRY_REASONS];
+    uint64_t n_segments[N_EXPIRY_REASONS];
+    uint64_t held_to; // EXPIRED_THOUGH_HELD: the last sequence that was; 0: none
 };
 
-// Takes segments that are older than age_ms, or over bytes in sum, off the log (0: no limit), and
-// fills removal for journal_remove(). The open segment stays; when it holds events older than a
-// quarter of age_ms, roll is set.
-void journal_expire(struct journal *j, int64_t now_ms, int64_t age_ms, uint64_t bytes,
-                    struct removal *ret_removal);
+// Takes what is expired off the log, at most JOURNAL_REMOVE_MAX segments at a time, and fills
+// removal for journal_remove(). Segments with events at or after hold_seq stay (UINT64_MAX: nothing
+// is held), unless their rule's bytes are RETENTION_HOLD_FACTOR times over. The open segment stays;
+// when it has events older than a quarter of their age, roll is set. What is taken out of the middle
+// is deleted by a later call, after the log says so.
+void journal_expire(struct journal *j, const struct retention *retention, int64_t now_ms,
+                    uint64_t hold_seq, struct removal *ret_removal);
 
 // Deletes the files. In any thread. 0 or a negative errno: then the same removal is done again
 // before any other, or the log gets a hole.
 JOURNAL_CHECK int journal_remove(const struct removal *r);
+
+// Whether the next append has something to say about what was removed, so that there should be one.
+bool journal_owes_removed(const struct journal *j);
+
+// Whether some of the events in the segment of seq are expired: then each has to be asked for. Cheap
+// enough for every block.
+bool journal_has_expired(const struct journal *j, uint64_t seq);
+
+// Whether this event is, which is in such a segment.
+bool journal_is_expired(const struct journal *j, uint64_t seq, struct str event);
+
+// Takes [first_seq, last_seq] off the list of damaged ranges.
+void journal_forget_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq);
 
 #endif

@@ -60,7 +60,7 @@ static void tell_damages(struct loader *l, const struct block_read *r, bool scru
 static bool is_wanted(const struct loader *l, const struct block_read *r)
 {
     struct block_ref now;
-    return journal_find(l->options.journal, r->ref.first_seq, &now) &&
+    return journal_find(l->options.journal, r->ref.first_seq, &now) && !now.removed &&
            now.segment == r->ref.segment;
 }
 
@@ -158,7 +158,7 @@ static void on_scrub(uv_timer_t *timer)
         (void)uv_timer_start(&l->timer, on_scrub, LOADER_SCRUB_EVERY_MS, 0); // has a callback
         return;
     }
-    if (ref.lost) {
+    if (ref.lost || ref.removed) {
         l->scrub_seq = ref.next_seq;
         schedule_scrub(l);
         return;

@@ -27,6 +27,20 @@ static const struct config_option options[] = {
       .offset = offsetof(struct server_config, retention_bytes),
       .fallback = "8GiB",
       .help = "the oldest segments are removed when the log is larger; 0: none are" },
+    { .name = "SLUICE_QUEUE_RETENTION_COUNT",
+      .kind = CONFIG_INTEGER,
+      .offset = offsetof(struct server_config, retention_count),
+      .fallback = "0",
+      .min = 0,
+      .max = INT64_MAX,
+      .help = "segments before the last so many events are removed; 0: none are" },
+    { .name = "SLUICE_QUEUE_RETENTION_TOPICS",
+      .kind = CONFIG_STRING,
+      .offset = offsetof(struct server_config, retention_topics),
+      .min = 1,
+      .max = 16384,
+      .help = "other limits for some topics, the first that matches, like "
+              "users.session.>:age=1d;orders.>:age=90d,count=5000000,bytes=1GiB; 0: no limit" },
     { .name = "SLUICE_QUEUE_SEGMENT_BYTES",
       .kind = CONFIG_BYTES,
       .offset = offsetof(struct server_config, segment_bytes),
@@ -60,9 +74,26 @@ static void on_close(struct process *p, void *data)
     }
 }
 
+// Makes the limits of what the table read. 0, or 1 when they are wrong, which was told.
+static int read_retention(struct process *process, struct server_config *config,
+                          struct retention *retention)
+{
+    char error[RETENTION_ERROR_SIZE];
+    const struct retention_limits general = { config->retention_ms,
+                                              (uint64_t)config->retention_count,
+                                              (uint64_t)config->retention_bytes };
+    config->retention = retention;
+    if (retention_init(retention, &general, config->retention_topics, error)) {
+        process_fail(process, EXIT_CONFIG, "SLUICE_QUEUE_RETENTION_TOPICS: %s", error);
+        return 1;
+    }
+    return 0;
+}
+
 static int run(int argc, char **argv)
 {
     static struct server_config config;
+    static struct retention retention;
     struct process *process;
     struct server *server = NULL;
     const struct process_callbacks callbacks = { on_drain, on_close, &server };
@@ -73,13 +104,15 @@ static int run(int argc, char **argv)
     }
     (void)signal(SIGXFSZ,
                  SIG_IGN); // a limit on the length of files is a full disk, not a reason to die
-    int opened = server_open(process, &config, &server);
-    if (opened) {
+    int opened = read_retention(process, &config, &retention);
+    opened = opened ? opened : server_open(process, &config, &server);
+    if (opened < 0) {
         process_fail(process, EXIT_CONFIG, "cannot open %s/queue: %s", config.common.home,
                      strerror(-opened));
     }
     status = process_run(&process);
     server_destroy(&server);
+    retention_fini(&retention);
     return status;
 }
 

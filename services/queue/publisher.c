@@ -319,7 +319,8 @@ static bool check_topic(struct publisher *p, struct str topic, struct check *c)
                       STR_ARG(topic), QUEUE_MAX_TOPIC);
     }
     if (catalog->topics.n >= CATALOG_MAX_TOPICS) {
-        catalog_prune_topics(catalog); // those of events that were refused in the end
+        catalog_prune_topics(
+            catalog, p->options.journal->next_seq); // those of events that were refused in the end
     }
     if (catalog->topics.n >= CATALOG_MAX_TOPICS) {
         return refuse(c, REFUSED_TOO_MANY_TOPICS, "topic \"%.*s\" would be one over %d",
@@ -579,9 +580,17 @@ void publisher_flush(struct publisher *p)
 
 void publisher_roll(struct publisher *p)
 {
-    if (!p->running && !p->failed && !p->stopping && p->options.journal->roll &&
-        is_empty(p->gathered)) {
-        start(p, p->gathered, NULL, FRAME_EVENTS);
+    struct journal *j = p->options.journal;
+    struct batch *b = p->gathered;
+    if (p->running || p->failed || p->stopping || !is_empty(b)) {
+        return; // a frame comes anyhow
+    }
+    if (j->roll) {
+        start(p, b, NULL, FRAME_EVENTS);
+    } else if (journal_owes_removed(j)) {
+        buf_reset(&b->frame);
+        frame_begin(&b->frame); // the journal adds what it owes
+        start(p, b, &b->frame, FRAME_CHECKPOINT);
     }
 }
 
@@ -647,7 +656,7 @@ static void on_no_room(struct publisher *p, struct batch *b)
     p->full_until_ms = clock_mono_ms() + PUBLISHER_RETRY_MS;
     refuse_batch(p, b, "there is no room on the disk");
     refuse_batch(p, p->gathered, "there is no room on the disk");
-    catalog_prune_topics(&p->options.journal->catalog);
+    catalog_prune_topics(&p->options.journal->catalog, p->options.journal->next_seq);
     if (!before) {
         p->options.on_full(true, p->options.data);
     }

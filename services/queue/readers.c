@@ -105,12 +105,21 @@ struct collected {
     struct block_ref ref; // STOP_LOAD
 };
 
+// Whether the subscription gets this event. expires: some of the events around it are expired.
+static bool is_wanted(const struct readers *r, const struct subscription *s,
+                      const struct queue_event_entry *e, bool expires)
+{
+    return e->stored_ms >= s->from_ms && subscription_matches(s, e) &&
+           !(expires && journal_is_expired(r->options.journal, e->seq, e->event));
+}
+
 // Takes what is wanted out of a block; c->seq is in it. True when collecting stops.
 static bool take(struct readers *r, struct subscription *s, const struct block *b,
                  struct collected *c, enum stop *ret_stop)
 {
     struct block_cursor cursor = block_cursor_at(b, c->seq);
     struct queue_event_entry e;
+    bool expires = journal_has_expired(r->options.journal, c->seq);
     while (block_cursor_next(&cursor, &e)) {
         if (e.seq > c->seq) {
             c->lost_to = e.seq;
@@ -124,7 +133,7 @@ static bool take(struct readers *r, struct subscription *s, const struct block *
             *ret_stop = until ? STOP_UNTIL : STOP_END;
             return true;
         }
-        if (e.stored_ms >= s->from_ms && subscription_matches(s, &e)) {
+        if (is_wanted(r, s, &e, expires)) {
             if (c->n == c->max || (c->n && r->frame.len + e.event.n > FRAME_BYTES)) {
                 *ret_stop = STOP_FULL;
                 return true;
@@ -153,6 +162,10 @@ static bool look_up(struct readers *r, struct subscription *s, struct collected 
 {
     bool found = journal_find(r->options.journal, c->seq, &c->ref);
     assert(found); // collect() looked at both ends
+    if (c->ref.removed) {
+        c->seq = c->ref.next_seq;
+        return false;
+    }
     if (c->ref.lost) {
         c->lost_to = c->ref.next_seq;
         *ret_stop = STOP_LOST;
@@ -172,9 +185,7 @@ static enum stop collect(struct readers *r, struct subscription *s, struct colle
     const struct journal *j = r->options.journal;
     enum stop stop;
     for (;;) {
-        if (c->seq < journal_first_seq(j)) {
-            c->seq = journal_first_seq(j); // what retention removed is skipped
-        }
+        c->seq = journal_skip(j, c->seq); // what retention removed may still be in memory
         if (s->wanted.until_seq && c->seq > s->wanted.until_seq) {
             return STOP_UNTIL;
         }
@@ -314,14 +325,16 @@ static size_t deliver(struct readers *r, struct subscription *s)
 // --- Finding the last n matching events
 
 // Counts the matching events of a block before seq; with skip, finds the one after that many.
-static uint64_t count_matches(const struct subscription *s, const struct block *b, uint64_t before,
-                              uint64_t skip, uint64_t *ret_seq)
+static uint64_t count_matches(const struct readers *r, const struct subscription *s,
+                              const struct block *b, uint64_t before, uint64_t skip,
+                              uint64_t *ret_seq)
 {
+    bool expires = journal_has_expired(r->options.journal, b->first_seq);
     struct block_cursor cursor = block_cursor_at(b, b->first_seq);
     struct queue_event_entry e;
     uint64_t n = 0;
     while (block_cursor_next(&cursor, &e) && e.seq < before) {
-        if (subscription_matches(s, &e) && n++ == skip) {
+        if (is_wanted(r, s, &e, expires) && n++ == skip) {
             *ret_seq = e.seq;
         }
     }
@@ -347,22 +360,25 @@ static size_t seek(struct readers *r, struct subscription *s)
             found_start(r, s, s->seek_seq);
             return looked_at;
         }
-        const struct block *b = cache_find(r->options.cache, s->seek_seq - 1);
+        const struct block *b = NULL;
+        if (journal_skip(j, s->seek_seq - 1) == s->seek_seq - 1) {
+            b = cache_find(r->options.cache, s->seek_seq - 1);
+        }
         if (!b && !journal_find(j, s->seek_seq - 1, &ref)) {
             found_start(r, s, s->seek_seq);
             return looked_at;
         }
-        if (!b && !ref.lost && (ref.topics & topics)) {
+        if (!b && !ref.lost && !ref.removed && (ref.topics & topics)) {
             (void)loader_read(r->options.loader,
                               &ref); // without a free slot: asks again after the next on_loaded
             move(r, s, SUB_LOADING);
             return looked_at;
         }
         if (b && (b->topics & topics)) {
-            uint64_t n = count_matches(s, b, s->seek_seq, UINT64_MAX, &seq);
+            uint64_t n = count_matches(r, s, b, s->seek_seq, UINT64_MAX, &seq);
             looked_at += b->bytes;
             if (n >= s->seek_wanted) {
-                (void)count_matches(s, b, s->seek_seq, n - s->seek_wanted, &seq);
+                (void)count_matches(r, s, b, s->seek_seq, n - s->seek_wanted, &seq);
                 found_start(r, s, seq);
                 return looked_at;
             }
@@ -502,7 +518,8 @@ static void find_start(const struct journal *j, struct subscription *s)
         s->next_seq = journal_find_time(j, s->from_ms);
         break;
     case QUEUE_FROM_LAST:
-        s->seeking = s->wanted.n_filters || s->wanted.key.p || s->where;
+        s->seeking = s->wanted.n_filters || s->wanted.key.p || s->where || j->holes.n ||
+                     j->expired_before > first;
         s->seek_seq = j->next_seq;
         s->seek_wanted = value;
         s->next_seq = value < j->next_seq - first ? j->next_seq - value : first;

@@ -184,8 +184,8 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
     int status = segment_open(&o->reader, seq, &s);
     if (status == -EPROTONOSUPPORT) {
         return fail(o, status,
-                    "%s: has another version of the format; this program reads version %d", name,
-                    FORMAT_VERSION);
+                    "%s: has another version of the format; this program reads versions %d to %d",
+                    name, FORMAT_VERSION_MIN, FORMAT_VERSION);
     } else if (status) {
         return fail(o, status, "%s: cannot be opened: %s", name,
                     status == -EBADMSG ? "its header names another sequence" : strerror(-status));
@@ -211,6 +211,41 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
     return status ? fail(o, status, "%s: cannot be read: %s", name, strerror(-status)) : 0;
 }
 
+// Tells what is lost of [from, to], which is missing before the segment of this name: what retention did not remove.
+static void tell_missing(struct opening *o, uint64_t from, uint64_t to, const char *name)
+{
+    const struct holes *h = &o->j->holes;
+    for (size_t i = holes_at(h, from); from <= to; i++) {
+        uint64_t hole = i < h->n && h->ranges[i].first_seq <= to ? h->ranges[i].first_seq : to + 1;
+        if (from < hole) {
+            o->n_damages++;
+            note(o->j, JOURNAL_DAMAGE, "events %" PRIu64 " to %" PRIu64 " before %s are lost", from,
+                 hole - 1, name);
+            (void)journal_note_lost(o->j, from, hole - 1); // told at the end
+        }
+        if (hole > to) {
+            return;
+        }
+        from = h->ranges[i].last_seq + 1;
+    }
+}
+
+// Holes are only between segments: what the log says of others is of earlier times. 0 or -ENOMEM.
+static int settle_holes(struct journal *j)
+{
+    struct holes *h = &j->holes;
+    int status = j->n_segments ? 0 : holes_cut(h, 0, UINT64_MAX);
+    for (size_t i = 0; status == 0 && i < j->n_segments; i++) {
+        const struct segment *s = j->segments[i];
+        uint64_t from = i ? s->header.first_seq : 0;
+        bool last = i + 1 == j->n_segments;
+        if (last || s->next_seq > from) {
+            status = holes_cut(h, from, last ? UINT64_MAX : s->next_seq - 1);
+        }
+    }
+    return status;
+}
+
 // Compares the end of each segment with the beginning of the next: what is missing between them is lost.
 static int check_sequence(struct opening *o)
 {
@@ -224,11 +259,7 @@ static int check_sequence(struct opening *o)
                         "%s: overlaps with the segment before it; move one of them away", name);
         }
         if (s->next_seq < next->header.first_seq) {
-            o->n_damages++;
-            note(j, JOURNAL_DAMAGE, "events %" PRIu64 " to %" PRIu64 " before %s are lost",
-                 s->next_seq, next->header.first_seq - 1, name);
-            (void)journal_note_lost(o->j, s->next_seq,
-                                    next->header.first_seq - 1); // told at the end
+            tell_missing(o, s->next_seq, next->header.first_seq - 1, name);
         } else if (s->sealed && !next->unreadable && next->header.chain != s->chain) {
             o->n_damages++;
             note(j, JOURNAL_DAMAGE,
@@ -531,7 +562,6 @@ static int recover(struct opening *o)
         o->reader.on_state = last ? j->options.on_state : NULL; // it begins with all of the state
         status = read_segment(o, o->seqs[i], last, &tail);
     }
-    status = status ? status : check_sequence(o);
     if (status == 0 && j->n_segments) {
         const struct segment *last = j->segments[j->n_segments - 1];
         if (last->unreadable) {
@@ -542,10 +572,14 @@ static int recover(struct opening *o)
         j->last_ms = latest_ms(j);
         o->reader.on_state = NULL;
         status = read_state(o, !last->unreadable && last->checkpointed);
-        if (status == 0 && j->options.strict && o->n_damages) {
-            status = refuse_damage(o);
-        }
-        status = status ? status : settle_last(o, tail);
+    }
+    status = status ? status : check_sequence(o);
+    status = status ? status : settle_holes(j);
+    if (status == 0 && j->options.strict && o->n_damages) {
+        status = refuse_damage(o);
+    }
+    if (status == 0 && j->n_segments) {
+        status = settle_last(o, tail);
     }
     if (status) {
         return status;
@@ -571,9 +605,14 @@ int journal_open(const struct journal_options *options, struct journal **ret_jou
     j->options.io = options->io ? options->io : io_files();
     catalog_init(&j->catalog);
     struct opening o = { .j = j, .error = ret_error };
-    o.reader = (struct segment_reader){
-        j->options.io, -1, options->block_bytes, &j->catalog, on_damage, &o, NULL, options->state
-    };
+    o.reader = (struct segment_reader){ .io = j->options.io,
+                                        .dir_fd = -1,
+                                        .block_bytes = options->block_bytes,
+                                        .catalog = &j->catalog,
+                                        .holes = &j->holes,
+                                        .on_damage = on_damage,
+                                        .data = &o,
+                                        .state = options->state };
     int status = recover(&o);
     free(o.seqs);
     if (status) {

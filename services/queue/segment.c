@@ -95,6 +95,8 @@ int segment_count_topic(struct segment *s, struct catalog *catalog, const struct
         return -ENOMEM;
     }
     here->events += r->events;
+    here->bytes += r->bytes;
+    s->topic_bytes += r->bytes;
     here->last_seq = r->last_seq;
     here->last_ms = r->last_ms;
     t->events += r->events;
@@ -112,6 +114,20 @@ void segment_forget(struct segment *s)
         s->topics[i].topic->events -= s->topics[i].events;
     }
     s->n_topics = 0;
+    s->topic_bytes = 0;
+}
+
+void segment_expire_topic(struct segment *s, size_t i)
+{
+    const struct segment_topic *t = &s->topics[i];
+    assert(i < s->n_topics);
+    assert(t->topic->events >= t->events && s->events >= s->expired + t->events);
+    t->topic->events -= t->events;
+    if (t->topic->expired_before < s->next_seq) {
+        t->topic->expired_before = s->next_seq;
+    }
+    s->expired += t->events;
+    s->topics[i] = s->topics[--s->n_topics];
 }
 
 // --- Frames
@@ -120,10 +136,14 @@ int segment_take_state(const struct segment_reader *r, const struct frame *f,
                        const struct record *rec)
 {
     struct record_producer p;
+    struct record_removed gone;
     int status = 0;
     if (rec->type == RECORD_PRODUCER && record_producer_decode(rec->body, &p) == 0) {
         status = catalog_note_producer(r->catalog, p.name, p.producer_seq, p.last_ms);
-    } else if (rec->type >= RECORD_GROUP && r->on_state) {
+    } else if (rec->type == RECORD_REMOVED && r->holes &&
+               record_removed_decode(rec->body, &gone) == 0) {
+        status = holes_add(r->holes, gone.first_seq, gone.last_seq);
+    } else if (rec->type >= RECORD_GROUP && rec->type <= RECORD_REVIVED && r->on_state) {
         status = r->on_state(f, rec, r->state);
     }
     return status == -ENOMEM ? status : 0; // of what cannot be read, nothing is taken over
@@ -137,7 +157,9 @@ static int count_records(const struct segment_reader *reader, struct segment *s,
     struct record r;
     uint64_t seq = f->first_seq;
     while (record_next(&payload, &r) == 1) {
-        struct record_topic t = { .events = 1, .last_seq = seq, .last_ms = f->stored_ms };
+        struct record_topic t = {
+            .events = 1, .last_seq = seq, .last_ms = f->stored_ms, .bytes = r.body.n
+        };
         int status = 0;
         if (r.type != RECORD_EVENT) {
             status = segment_take_state(reader, f, &r);
@@ -199,8 +221,9 @@ void segment_seal(const struct segment *s, const struct record_lost *lost, size_
     }
     for (size_t i = 0; i < s->n_topics; i++) {
         const struct segment_topic *t = &s->topics[i];
-        struct record_topic topic = { t->events, t->last_seq, t->last_ms, t->topic->key.name };
-        record_topic(b, &topic);
+        struct record_topic topic = { t->events, t->last_seq, t->last_ms, t->bytes,
+                                      t->topic->key.name };
+        record_topic(b, s->header.version, &topic);
     }
     for (size_t i = 0; i < n_lost; i++) {
         if (lost[i].first_seq < s->next_seq && lost[i].last_seq >= s->header.first_seq) {

@@ -7,6 +7,7 @@
 
 #include "services/queue/catalog.h"
 #include "services/queue/format.h"
+#include "services/queue/holes.h"
 #include "services/queue/io.h"
 
 #define SEGMENT_NAME_SIZE 25 // "00000000000000000001.seg" and a NUL
@@ -15,13 +16,17 @@ struct segment_topic {
     struct topic *topic; // of the catalog
     uint64_t events, last_seq;
     int64_t last_ms;
+    uint64_t bytes; // of the events; only its proportion to topic_bytes means something
 };
 
 struct segment {
     struct segment_header header;
     uint32_t header_crc;
     uint64_t next_seq;         // behind its last event
-    uint64_t events;           // that are readable as far as is known
+    uint64_t events;           // that are readable as far as is known, expired ones too
+    uint64_t expired;          // of them
+    uint64_t live;             // with expired ones: bits of the topics that are not
+    int expired_by;            // why the last of them did; for the caller
     int64_t first_ms, last_ms; // of its events; 0 without
     int64_t frame_ms;          // of its last frame, whatever that was
     uint64_t file_bytes;
@@ -32,11 +37,13 @@ struct segment {
     bool trailed;      // and ends in a valid trailer
     bool unreadable;   // both headers are damaged
     bool failed;       // ... as far as is known: the disk did not give them back
+    bool removable;    // retention has found that nothing is left in it
     bool checkpointed; // its checkpoint was read (not when opened by its seal)
     struct record_index *blocks;
     size_t n_blocks, cap_blocks;
-    struct segment_topic *topics;
+    struct segment_topic *topics; // those that retention has not expired here
     size_t n_topics, cap_topics;
+    uint64_t topic_bytes; // of all topics, expired ones too
 };
 
 // How segments are read, and who hears what is wrong with them.
@@ -45,6 +52,7 @@ struct segment_reader {
     int dir_fd; // of the io, as every descriptor of the log
     uint32_t block_bytes;
     struct catalog *catalog;
+    struct holes *holes; // where REMOVED records go; NULL: nowhere
     // A damaged range of the file; also one that the seal tells of (bytes 0).
     void (*on_damage)(const struct segment *s, const struct damage *d, void *data);
     void *data;
@@ -101,6 +109,9 @@ SEGMENT_CHECK int segment_count_topic(struct segment *s, struct catalog *catalog
 // Takes the segment's events off the topics' totals; before it is destroyed because its file is
 // removed.
 void segment_forget(struct segment *s);
+
+// The same for its topic number i (another takes that number): its events are not served any more.
+void segment_expire_topic(struct segment *s, size_t i);
 
 // Builds the seal frame (not stamped) for the segment as it is; lost are the damaged ranges in it.
 void segment_seal(const struct segment *s, const struct record_lost *lost, size_t n_lost,

@@ -258,7 +258,7 @@ static int apply_seal_record(const struct segment_reader *r, struct segment *s,
         }
         return status;
     case RECORD_TOPIC:
-        status = record_topic_decode(rec->body, &topic);
+        status = record_topic_decode(rec->body, s->header.version, &topic);
         return status ? status : segment_count_topic(s, r->catalog, &topic);
     case RECORD_LOST:
         status = record_lost_decode(rec->body, &lost);

@@ -206,24 +206,43 @@ static void on_removed(uv_work_t *work, int status)
     }
 }
 
-static void on_timer(uv_timer_t *timer)
+static void expire(struct server *s)
 {
-    struct server *s = timer->data;
-    if (s->state != SERVING || s->removal_runs) {
+    journal_expire(s->journal, s->config->retention, clock_wall_ms(), groups_need_from(s->groups),
+                   &s->removal);
+    stats_count_removal(&s->removal);
+    groups_expire(s->groups, journal_first_seq(s->journal));
+    if (s->removal.held_to) {
+        log_warn("the log is %d times over its limit of bytes: events up to %" PRIu64
+                 " are removed, which a group has not settled",
+                 RETENTION_HOLD_FACTOR, s->removal.held_to);
+    }
+}
+
+static void look_at_retention(struct server *s)
+{
+    if (s->removal_runs) {
         return;
     }
     if (s->remove_status == 0) { // one that failed is not over
-        journal_expire(s->journal, clock_wall_ms(), s->config->retention_ms,
-                       (uint64_t)s->config->retention_bytes, &s->removal);
+        expire(s);
     }
     if (s->removal.n) {
         s->removal_runs = true;
         (void)uv_queue_work(s->loop, &s->removing, on_remove_work, on_removed); // has a callback
     }
-    if (s->journal->no_room) {
-        s->journal->roll = true; // finds out whether there is room again
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    if (s->state == SERVING) {
+        look_at_retention(s);
+        if (s->journal->no_room) {
+            s->journal->roll = true; // finds out whether there is room again
+        }
+        publisher_roll(s->publisher);
     }
-    publisher_roll(s->publisher);
 }
 
 // --- Metrics and the admin page
@@ -408,13 +427,8 @@ static void serve(struct server *s)
         return;
     }
     move(s, SERVING);
-    s->info = (struct info){ s->journal,
-                             &s->clients,
-                             s->readers,
-                             s->groups,
-                             clock_wall_ms(),
-                             s->config->retention_ms,
-                             s->config->retention_bytes };
+    s->info = (struct info){ s->journal, &s->clients,     s->readers,
+                             s->groups,  clock_wall_ms(), s->config->retention };
     s->dispatch.socket = s->socket;
     s->dispatch.clients = &s->clients;
     s->dispatch.publisher = s->publisher;
@@ -425,6 +439,7 @@ static void serve(struct server *s)
     s->dispatch.info = &s->info;
     s->dispatch.on_ready = start_work;
     s->dispatch.data = s;
+    look_at_retention(s); // before anybody reads: what is expired is not served again
     metric_add(&stats.lost, (int64_t)s->journal->n_lost_events);
     (void)uv_timer_start(&s->timer, on_timer, SERVER_RETENTION_MS,
                          SERVER_RETENTION_MS); // has a callback

@@ -12,13 +12,19 @@
 #define SERVER_RETENTION_MS 5000 // how often retention is looked at
 #define SERVER_LINGER_MS 1000    // for answers that are on their way when the process stops
 
+struct retention;
+
 struct server_config {
     struct process_config common;
     char *bind;              // endpoint; NULL: ipc://$SLUICE_HOME/run/queue.sock
     int64_t retention_ms;    // 0: none
     int64_t retention_bytes; // 0: none
+    int64_t retention_count; // 0: none
+    char *retention_topics;  // rules as retention.h reads them; NULL: none
     int64_t segment_bytes;
     int64_t strict;
+    // Not from the table: made of the four above; borrowed.
+    const struct retention *retention;
 };
 
 struct server;

@@ -31,6 +31,18 @@ struct stats stats = {
                                         "Dead letters that retention removed before anybody dealt "
                                         "with them.",
                                         NULL),
+#define EXPIRED(reason)                                                                            \
+    METRIC_COUNTER_INIT("sluice_queue_retention_events_total",                                     \
+                        "Events that retention took off the log, by reason.",                      \
+                        "reason=\"" reason "\"")
+    .removed_events = { EXPIRED("age"), EXPIRED("count"), EXPIRED("bytes"), EXPIRED("held") },
+#undef EXPIRED
+#define REMOVED(reason)                                                                            \
+    METRIC_COUNTER_INIT("sluice_queue_retention_segments_total",                                   \
+                        "Segments that retention removed, by the reason of their last events.",    \
+                        "reason=\"" reason "\"")
+    .removed_segments = { REMOVED("age"), REMOVED("count"), REMOVED("bytes"), REMOVED("held") },
+#undef REMOVED
 };
 
 static void for_each(void (*action)(struct metric *m))
@@ -49,6 +61,10 @@ static void for_each(void (*action)(struct metric *m))
     }
     action(&stats.lost);
     action(&stats.dead_expired);
+    for (size_t i = 0; i < N_EXPIRY_REASONS; i++) {
+        action(&stats.removed_events[i]);
+        action(&stats.removed_segments[i]);
+    }
 }
 
 void stats_register(void)
@@ -69,6 +85,14 @@ void stats_count_commit(size_t events)
         i++;
     }
     metric_add(&stats.commits[i], 1);
+}
+
+void stats_count_removal(const struct removal *r)
+{
+    for (size_t i = 0; i < N_EXPIRY_REASONS; i++) {
+        metric_add(&stats.removed_events[i], (int64_t)r->n_events[i]);
+        metric_add(&stats.removed_segments[i], (int64_t)r->n_segments[i]);
+    }
 }
 
 const char *refusal_word(enum refusal r)

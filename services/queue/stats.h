@@ -7,6 +7,8 @@
 
 #include <stddef.h>
 
+#include "services/queue/journal.h"
+
 // Reasons of PROTOCOL.md 3.6 that a request can be refused for.
 #define STATS_REASONS(X)                                                                           \
     X(MALFORMED, "malformed")                                                                      \
@@ -45,6 +47,8 @@ struct stats {
     struct metric refused[N_REFUSALS];
     struct metric lost;         // sequences found to be damaged
     struct metric dead_expired; // dead letters that retention removed
+    struct metric removed_events[N_EXPIRY_REASONS]; // by retention
+    struct metric removed_segments[N_EXPIRY_REASONS];
 };
 
 extern struct stats stats;
@@ -56,5 +60,8 @@ void stats_count_commit(size_t events);
 
 // The word for the wire.
 const char *refusal_word(enum refusal r);
+
+// Counts what a look of retention took off the log.
+void stats_count_removal(const struct removal *r);
 
 #endif

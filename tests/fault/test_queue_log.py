@@ -414,3 +414,47 @@ def test_one_header_is_enough(daemon):
         assert read_raw(client) == ([1], [])
     assert "offset 0 are damaged; no event is lost" in daemon.log()
     daemon.stop()
+
+
+def test_retention_by_topic(daemon):
+    rules = "gone.>:count=1;kept.>:age=0,bytes=0"
+    daemon.start(SLUICE_QUEUE_RETENTION_TOPICS=rules)
+    with daemon.client() as client:
+        for part in range(4):  # the first segments have both; then there are some of only one kind
+            client.publish([new_event("kept.a", part)])
+            fill(client, 3000, topic="gone.b")
+            client.publish([new_event("kept.a", part)])
+        fill(client, 3000, topic="kept.b")
+        client.publish([new_event("gone.b", "the one that is kept")])
+        wait_for(lambda: client.info()["holes"], 15, "segments in the middle are removed")
+        wait_for(lambda: len(daemon.segments()) == client.info()["segments"], 15, "and their files deleted")
+        info = client.info()
+        assert info["first_seq"] == 1 and info["n_holes"] == len(info["holes"])
+        assert info["retention_rules"][0] == {"filter": "gone.>", "age_ms": 7 * 24 * 3600 * 1000, "count": 1,
+                                              "bytes": 8 << 30}
+        events = client.read("kept.>")
+        assert len(events) == 3008
+        assert [e["data"] for e in client.read("gone.>")] == ["the one that is kept"]
+        assert info["events"] == 3009 and {t["topic"]: t["events"] for t in info["topics"]}["gone.b"] == 1
+        seqs, lost = read_raw(client)
+        assert len(seqs) == 3009 and not lost
+        assert [e["seq"] for e in client.read(**{"from": "last", "value": 3005})] == seqs[-3005:]
+    assert 'sluice_queue_retention_segments_total{reason="count"}' in daemon.page("/metrics")
+    for end in (daemon.kill, daemon.stop):
+        end()
+        daemon.start(SLUICE_QUEUE_RETENTION_TOPICS=rules)
+        with daemon.client() as client:
+            assert read_raw(client) == (seqs, [])  # from the first reader on
+            info = client.info()
+            assert info["holes"] and not info["lost"] and info["events"] == 3009
+    assert "damage" not in daemon.log() and "lost" not in daemon.log()
+    daemon.stop()
+
+
+@pytest.mark.parametrize("rules,reason", [("orders.>:age=1", "age=1: it must be a duration"),
+                                          ("Orders:age=1d", "does not begin with a topic")])
+def test_wrong_rules_are_refused(daemon, rules, reason):
+    process = daemon.start(SLUICE_QUEUE_RETENTION_TOPICS=rules)
+    assert process.wait(10) == 78
+    daemon.process = None
+    assert "SLUICE_QUEUE_RETENTION_TOPICS: rule" in daemon.log() and reason in daemon.log()

@@ -39,7 +39,7 @@ static void test_names_are_found_again(void **state)
         assert_non_null(t);
         assert_int_equal(t->last_seq, i);
     }
-    catalog_prune_topics(&c);
+    catalog_prune_topics(&c, 1);
     size_t at = 0, n = 0;
     while (catalog_next_topic(&c, &at)) {
         n++;

@@ -162,6 +162,7 @@ static void test_segment_header(void **state)
     assert_int_equal(g.made_ms, 99);
     assert_int_equal(g.chain, 5);
     assert_int_equal(g.salt, 6);
+    assert_int_equal(g.version, FORMAT_VERSION);
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i] ^= 0x10;
         assert_int_equal(segment_header_decode(bytes, &g, &crc), -EBADMSG);
@@ -174,21 +175,24 @@ static void test_seal_records(void **state)
     (void)state;
     const struct record_total total = { 1, 2, 3, 4, 5, 6 };
     const struct record_index blocks[2] = { { 8192, 1, 4, 9 }, { 9000, 2, 5, 10 } };
-    const struct record_topic topic = { 7, 8, 9, STR("a.b") };
+    const struct record_topic topic = { 7, 8, 9, 99, STR("a.b") };
     const struct record_lost lost = { 10, 11 };
+    const struct record_removed removed = { 12, 13 };
     struct frame f;
     struct record r;
     struct record_total total2;
     struct record_index block2;
     struct record_topic topic2;
     struct record_lost lost2;
+    struct record_removed removed2;
     frame_begin(&frame);
     record_total(&frame, &total);
     record_index_begin(&frame, 2);
     record_index_block(&frame, &blocks[0]);
     record_index_block(&frame, &blocks[1]);
-    record_topic(&frame, &topic);
+    record_topic(&frame, FORMAT_VERSION, &topic);
     record_lost(&frame, &lost);
+    record_removed(&frame, &removed);
     frame_end(&frame, FRAME_SEAL, 2, 0, 5);
     (void)frame_stamp(&frame, SALT, 0);
     assert_int_equal(frame_decode((uint8_t *)frame.data, frame.len, SALT, &f), 0);
@@ -208,12 +212,20 @@ static void test_seal_records(void **state)
     assert_int_equal(block2.topics, 10);
     assert_int_equal(record_index_decode(r.body, 2, &block2), -EBADMSG);
     assert_int_equal(record_next(&f.payload, &r), 1);
-    assert_int_equal(record_topic_decode(r.body, &topic2), 0);
+    assert_int_equal(record_topic_decode(r.body, 2, &topic2), 0);
     assert_int_equal(topic2.events, 7);
+    assert_int_equal(topic2.bytes, 99);
     assert_true(str_eq(topic2.topic, STR("a.b")));
     assert_int_equal(record_next(&f.payload, &r), 1);
     assert_int_equal(record_lost_decode(r.body, &lost2), 0);
     assert_int_equal(lost2.last_seq, 11);
+    assert_int_equal(record_next(&f.payload, &r), 1);
+    assert_int_equal(r.type, RECORD_REMOVED);
+    assert_int_equal(record_removed_decode(r.body, &removed2), 0);
+    assert_int_equal(removed2.first_seq, 12);
+    assert_int_equal(removed2.last_seq, 13);
+    r.body.n--;
+    assert_int_equal(record_removed_decode(r.body, &removed2), -EBADMSG);
     assert_int_equal(record_next(&f.payload, &r), 0);
 }
 

@@ -850,6 +850,13 @@ static void test_stopped_while_sealing(void **state)
     }
 }
 
+// Retention of all topics alike, with nothing held.
+static void expire(int64_t now_ms, int64_t age_ms, uint64_t bytes, struct removal *removal)
+{
+    const struct retention retention = { .general = { .age_ms = age_ms, .bytes = bytes } };
+    journal_expire(j, &retention, now_ms, UINT64_MAX, removal);
+}
+
 // --- Producers
 
 static void test_producers_survive_restart_and_retention(void **state)
@@ -864,7 +871,7 @@ static void test_producers_survive_restart_and_retention(void **state)
     assert_int_equal(producer_seq("store-1"), 501);
     assert_int_equal(producer_seq("store-2"), 7);
     append_until_segments(4);
-    journal_expire(j, NOW, 0, 1, &removal); // everything but the open one
+    expire(NOW, 0, 1, &removal); // everything but the open one
     assert_int_equal(removal.n, 3);
     assert_int_equal(journal_remove(&removal), 0);
     reopen();
@@ -905,11 +912,11 @@ static void test_retention_by_bytes(void **state)
     append_until_segments(6);
     uint64_t last = j->next_seq - 1, events = journal_events(j), bytes = journal_bytes(j);
     segment_path(0, name);
-    journal_expire(j, NOW, 0, 0, &removal);
+    expire(NOW, 0, 0, &removal);
     assert_int_equal(removal.n, 0);
-    journal_expire(j, NOW, 0, bytes, &removal);
+    expire(NOW, 0, bytes, &removal);
     assert_int_equal(removal.n, 0);
-    journal_expire(j, NOW, 0, bytes - 1, &removal);
+    expire(NOW, 0, bytes - 1, &removal);
     assert_int_equal(removal.n, 1);
     assert_int_equal(access(name, F_OK), 0);
     assert_int_equal(journal_remove(&removal), 0);
@@ -933,12 +940,12 @@ static void test_retention_by_age(void **state)
     assert_int_equal(append("old.topic", 3, NULL, 0, NOW), 0);
     append_until_segments(3);
     int64_t last_ms = journal_last_ms(j);
-    journal_expire(j, last_ms, age, 0, &removal);
+    expire(last_ms, age, 0, &removal);
     assert_int_equal(removal.n, 0);
     assert_false(j->roll);
-    journal_expire(j, j->segments[0]->last_ms + age, age, 0, &removal);
+    expire(j->segments[0]->last_ms + age, age, 0, &removal);
     assert_int_equal(removal.n, 0); // exactly that old is not older
-    journal_expire(j, last_ms + age + 1, age, 0, &removal);
+    expire(last_ms + age + 1, age, 0, &removal);
     assert_int_equal(removal.n, 2); // the open one stays, but is to be closed
     assert_int_equal(journal_remove(&removal), 0);
     assert_true(j->roll);
@@ -947,7 +954,7 @@ static void test_retention_by_age(void **state)
     assert_int_equal(journal_append_prepare(j, &a, NULL, FRAME_EVENTS, 0, last_ms + age + 1), 0);
     assert_int_equal(journal_append_finish(j, &a, journal_append_write(&a)), 0);
     assert_false(j->roll);
-    journal_expire(j, last_ms + age + 1, age, 0, &removal);
+    expire(last_ms + age + 1, age, 0, &removal);
     assert_int_equal(removal.n, 1);
     assert_int_equal(journal_remove(&removal), 0);
     assert_int_equal(journal_events(j), 0);

@@ -188,7 +188,8 @@ static void test_a_removal_leaves_no_hole(void **state)
         open_journal();
         append_until_segments(6);
         uint64_t next = j->next_seq;
-        journal_expire(j, NOW, 0, SEGMENT_BYTES, &removal);
+        const struct retention retention = { .general = { .bytes = SEGMENT_BYTES } };
+        journal_expire(j, &retention, NOW, UINT64_MAX, &removal);
         assert_int_equal(removal.n, 5);
         disk_die_in(disk, 1 + seed % 10);
         assert_int_equal(journal_remove(&removal), -EIO); // dies in it
@@ -228,7 +229,8 @@ static void test_producers_that_are_forgotten_are_told_of(void **state)
     new_disk(1);
     open_journal();
     append_until_segments(2);
-    journal_expire(j, NOW, 0, 1, &removal);
+    const struct retention retention = { .general = { .bytes = 1 } };
+    journal_expire(j, &retention, NOW, UINT64_MAX, &removal);
     assert_int_equal(removal.n, 1);
     assert_int_equal(journal_remove(&removal), 0);
     segment_name(journal_first_seq(j), name);
@@ -262,7 +264,8 @@ static void test_a_checkpoint_that_was_cut_off_is_made_again(void **state)
     open_journal();
     assert_int_equal(stored_seq(), 1);
     assert_int_equal(append(), 0);
-    journal_expire(j, NOW, 0, 1, &removal);
+    const struct retention retention = { .general = { .bytes = 1 } };
+    journal_expire(j, &retention, NOW, UINT64_MAX, &removal);
     assert_int_equal(removal.n, 1);
     assert_int_equal(journal_remove(&removal), 0);
     uint64_t stored = stored_seq();

@@ -532,7 +532,8 @@ static void expire(struct run *r)
 {
     uint64_t bytes = r->options.segment_bytes * (1 + chance_below(&r->chance, 6));
     if (r->removal.n == 0) {
-        journal_expire(r->j, r->now_ms, 0, bytes, &r->removal);
+        const struct retention retention = { .general = { .bytes = bytes } };
+        journal_expire(r->j, &retention, r->now_ms, UINT64_MAX, &r->removal);
         model_expire(r->model, journal_first_seq(r->j));
         r->counts->removals += r->removal.n;
     }
