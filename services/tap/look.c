@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // ls and info: both ask the queue for INFO (PROTOCOL.md 3.5) and show a part of it.
-#include "services/tap/tap.h"
+#include "services/tap/ask.h"
 
 #include <inttypes.h>
 
-#define MAX_WIDTH 64
+#include "services/tap/fields.h"
 
 struct topic {
     struct str name;
@@ -40,78 +40,48 @@ static bool is_wanted(const struct options *o, struct str topic)
     return o->n_filters == 0;
 }
 
-// Finds a member of INFO; its value is where *ret stands.
-static bool find(struct str map, const char *name, struct reader *ret)
-{
-    struct reader r = reader_of(map);
-    uint32_t members;
-    struct str key;
-    if (reader_map(&r, &members)) {
-        return false;
-    }
-    for (uint32_t i = 0; i < members; i++) {
-        if (reader_str(&r, &key)) {
-            return false;
-        }
-        if (str_eq(key, str_of(name))) {
-            *ret = r;
-            return true;
-        }
-        if (reader_skip(&r)) {
-            return false;
-        }
-    }
-    return false;
-}
-
-static void print_topic(struct tap *t, const struct topic *topic, bool first)
+static void print_topic(struct tap *t, const struct topic *topic)
 {
     struct buf *b = &t->out;
-    if (t->options.format == RENDER_PRETTY) {
+    if (t->options.style.format == RENDER_PRETTY) {
         buf_printf(b, "%-32.*s %12" PRIu64 " %12" PRIu64 "  ", (int)topic->name.n, topic->name.p,
                    topic->events, topic->last_seq);
         render_time(topic->last_ms, b);
         buf_append_char(b, '\n');
         return;
     }
-    bool array = t->options.format == RENDER_JSON;
-    buf_append_z(b, !array ? "" : first ? "[" : ",\n ");
+    tap_element(t);
     buf_append_z(b, "{\"topic\":\"");
     buf_append_json(b, topic->name);
     buf_printf(b, "\",\"events\":%" PRIu64 ",\"last_seq\":%" PRIu64 ",\"last_at\":\"",
                topic->events, topic->last_seq);
     render_time(topic->last_ms, b);
-    buf_append_z(b, array ? "\"}" : "\"}\n");
+    buf_append_z(b, "\"}");
+    tap_element_end(t);
 }
 
-static void list_topics(struct tap *t, struct str map)
+static int list_topics(struct tap *t, struct str map)
 {
     struct reader r;
-    uint32_t count;
-    if (!find(map, "topics", &r) || reader_array(&r, &count)) {
-        tap_fail(t, TAP_UNREACHABLE, "the queue's answer has no topics");
-        return;
+    uint32_t count, shown = 0;
+    if (!fields_find(map, "topics", &r) || reader_array(&r, &count)) {
+        return tap_fail(t, TAP_UNREACHABLE, "the queue's answer has no topics");
     }
-    if (t->options.format == RENDER_PRETTY) {
+    if (t->options.style.format == RENDER_PRETTY) {
         buf_printf(&t->out, "%-32s %12s %12s  %s\n", "TOPIC", "EVENTS", "LAST", "AT");
     }
-    uint32_t shown = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct topic topic;
         if (read_topic(&r, &topic)) {
-            tap_fail(t, TAP_UNREACHABLE, "the queue's answer cannot be read");
-            return;
+            return tap_fail(t, TAP_UNREACHABLE, "the queue's answer cannot be read");
         }
         if (is_wanted(&t->options, topic.name)) {
-            print_topic(t, &topic, shown == 0);
+            print_topic(t, &topic);
             shown++;
         }
     }
-    if (t->options.format == RENDER_JSON) {
-        buf_append_z(&t->out, shown ? "]\n" : "[]\n");
-    }
-    tap_flush(t);
-    tap_finish(t, shown ? TAP_OK : TAP_NOTHING);
+    tap_list_end(t);
+    return shown ? TAP_OK : TAP_NOTHING;
 }
 
 // --- info
@@ -153,13 +123,13 @@ static void print_list(struct tap *t, struct str key, struct str raw)
     }
 }
 
-static void show_info(struct tap *t, struct str map)
+static int show_info(struct tap *t, struct str map)
 {
     struct reader r = reader_of(map);
     uint32_t members;
     struct str key, raw;
     int rc = reader_map(&r, &members);
-    if (t->options.format != RENDER_PRETTY) {
+    if (t->options.style.format != RENDER_PRETTY) {
         render_value(map, &t->out);
         buf_append_char(&t->out, '\n');
         members = 0;
@@ -171,45 +141,32 @@ static void show_info(struct tap *t, struct str map)
             (reader_peek(&value) == READER_ARRAY ? print_list : print_value)(t, key, raw);
         }
     }
-    tap_flush(t);
-    if (rc) {
-        tap_fail(t, TAP_UNREACHABLE, "the queue's answer cannot be read");
-        return;
-    }
-    tap_finish(t, TAP_OK);
+    return rc ? tap_fail(t, TAP_UNREACHABLE, "the queue's answer cannot be read") : TAP_OK;
 }
 
-static void check_damage(struct tap *t, struct str map)
+static int with_info(struct tap *t, int (*show)(struct tap *t, struct str map))
 {
-    struct reader r;
-    uint32_t count = 0;
-    if (find(map, "lost", &r) && reader_array(&r, &count) == 0 && count > 0) {
-        t->damaged = true;
-    }
+    struct buf map;
+    buf_init(&map, TAP_RESULT_BYTES);
+    int status = tap_connect(t);
+    status = status ? status : ask_info(t, &map);
+    status = status ? status : show(t, buf_str(&map));
+    buf_fini(&map);
+    return status;
 }
 
-static void on_info(int status, struct str map, void *data)
+int look_ls(struct tap *t)
 {
-    struct tap *t = data;
-    if (status == -ECANCELED || t->finished) {
-        return;
-    }
-    if (status) {
-        tap_fail(t, TAP_UNREACHABLE, "the queue did not say how it is: %s", strerror(-status));
-        return;
-    }
-    if (t->options.command == TAP_LS) {
-        list_topics(t, map);
-    } else {
-        check_damage(t, map);
-        show_info(t, map);
-    }
+    return with_info(t, list_topics);
 }
 
-void look_start(struct tap *t)
+static int show_state(struct tap *t, struct str map)
 {
-    int rc = queue_client_info(t->queue, (int)t->options.timeout_ms, on_info, t);
-    if (rc) {
-        tap_fail(t, TAP_UNREACHABLE, "cannot ask the queue: %s", strerror(-rc));
-    }
+    t->damaged = fields_list(map, "lost").left > 0;
+    return show_info(t, map);
+}
+
+int look_info(struct tap *t)
+{
+    return with_info(t, show_state);
 }

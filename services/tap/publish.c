@@ -1,85 +1,65 @@
 // SPDX-License-Identifier: MIT
 // pub: JSON from the command line or standard input becomes one event, or with --lines one event
-// per line. The sequence of each is printed when the queue has it on disk.
-#include "services/tap/tap.h"
+// per line. All of it is checked before the first is sent; the sequences are printed when the queue
+// has them on disk.
+#include "services/tap/batch.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "common/clock.h"
 #include "common/json_to_msgpack.h"
 #include "common/uuid.h"
+#include "services/tap/confirm.h"
 
-static void print_published(struct tap *t, const struct queue_published *answer)
+#define INPUT_BYTES (64 * 1024 * 1024) // of standard input; more is for import
+
+static void print_published(struct tap *t, const struct batch *b)
 {
-    if (t->options.format == RENDER_PRETTY) {
-        buf_printf(&t->out, "%s %" PRIu64 "..%" PRIu64 "%s\n", t->options.topic, answer->first_seq,
-                   answer->last_seq, answer->durable ? ", on disk" : "");
+    if (t->options.style.format == RENDER_PRETTY) {
+        buf_printf(&t->out, "%s %" PRIu64 "..%" PRIu64 "%s\n", t->options.target, b->first_seq,
+                   b->last_seq, b->durable ? ", on disk" : "");
     } else {
         buf_printf(&t->out,
                    "{\"topic\":\"%s\",\"first_seq\":%" PRIu64 ",\"last_seq\":%" PRIu64
                    ",\"durable\":%s}\n",
-                   t->options.topic, answer->first_seq, answer->last_seq,
-                   answer->durable ? "true" : "false");
+                   t->options.target, b->first_seq, b->last_seq, b->durable ? "true" : "false");
     }
 }
 
-static void on_published(int status, const struct queue_published *answer, struct str detail,
-                         void *data)
-{
-    struct tap *t = data;
-    if (status == -ECANCELED) {
-        return;
-    }
-    if (status) {
-        tap_fail(t, TAP_UNREACHABLE, "the queue refused the event: %.*s", STR_ARG(detail));
-        return;
-    }
-    print_published(t, answer);
-    tap_flush(t);
-    tap_finish(t, TAP_OK);
-}
-
-// Appends one event with this JSON as data to the entries. Returns 0 or -EINVAL after saying what
-// is wrong.
-static int add_event(struct tap *t, struct str json, size_t line, struct buf *entries)
+// Makes the event of one line and gives it to the batch; without a batch it is only checked.
+static int take_event(struct tap *t, struct str json, size_t line, struct batch *batch)
 {
     char id[UUID_TEXT + 1];
     struct json_error mistake;
-    struct buf data, event;
+    struct buf data;
     int64_t now = clock_wall_ms();
+    int status = TAP_OK;
     buf_init(&data, QUEUE_MAX_EVENT_BYTES);
-    buf_init(&event, QUEUE_MAX_EVENT_BYTES);
     uuid_v7(now, id);
     int rc = json.n ? json_to_msgpack(json, &data, &mistake) : 0;
+    struct event e = { .id = str_of(id),
+                       .topic = str_of(t->options.target),
+                       .key = t->options.key ? str_of(t->options.key) : STR(""),
+                       .subject = STR(""),
+                       .source = STR("/sluice/tap"),
+                       .time_ms = now,
+                       .traceparent = STR(""),
+                       .data = buf_str(&data) };
     if (rc == -EINVAL) {
-        tap_fail(t, TAP_USAGE, "line %zu, column %zu: %s", line + mistake.line - 1, mistake.column,
-                 mistake.what);
-    } else if (!rc) {
-        struct event e = { .id = str_of(id),
-                           .topic = str_of(t->options.topic),
-                           .key = t->options.key ? str_of(t->options.key) : STR(""),
-                           .subject = STR(""),
-                           .source = STR("/sluice/tap"),
-                           .time_ms = now,
-                           .traceparent = STR(""),
-                           .data = buf_str(&data) };
-        event_encode(&event, &e);
-        rc = buf_error(&event);
-        queue_publish_entry(entries, 0, buf_str(&event));
+        status = tap_fail(t, TAP_USAGE, "line %zu, column %zu: %s", line + mistake.line - 1,
+                          mistake.column, mistake.what);
+    } else if (rc) {
+        status = tap_fail(t, TAP_USAGE, "line %zu: an event is at most %d bytes", line,
+                          QUEUE_MAX_EVENT_BYTES);
+    } else if (batch) {
+        status = batch_add(batch, 0, &e);
     }
-    if (rc && rc != -EINVAL) {
-        tap_fail(t, TAP_USAGE, "line %zu: an event is at most %d bytes", line,
-                 QUEUE_MAX_EVENT_BYTES);
-    }
-    buf_fini(&event);
     buf_fini(&data);
-    return rc;
+    return status;
 }
 
-// Reads standard input whole: it becomes one frame anyway, whose limit bounds it.
 static int read_input(struct buf *b)
 {
     for (;;) {
@@ -92,68 +72,63 @@ static int read_input(struct buf *b)
     }
 }
 
-static int add_lines(struct tap *t, struct str text, struct buf *entries, uint32_t *ret_n)
+// Every line that is not empty; *ret_n counts them.
+static int take_lines(struct tap *t, struct str text, struct batch *batch, uint64_t *ret_n)
 {
     size_t line = 1;
+    int status = TAP_OK;
     *ret_n = 0;
-    for (size_t i = 0; i < text.n; line++) {
+    for (size_t i = 0; i < text.n && status == TAP_OK; line++) {
         const char *end = memchr(text.p + i, '\n', text.n - i);
         size_t n = end ? (size_t)(end - (text.p + i)) : text.n - i;
-        if (n > 0) {
-            if (*ret_n == QUEUE_MAX_BATCH) {
-                tap_fail(t, TAP_USAGE, "at most %d lines are published at once", QUEUE_MAX_BATCH);
-                return -EMSGSIZE;
-            }
-            int rc = add_event(t, (struct str){ text.p + i, n }, line, entries);
-            if (rc) {
-                return rc;
-            }
+        if (n > 0 && (t->options.limit < 0 || *ret_n < (uint64_t)t->options.limit)) {
+            status = take_event(t, (struct str){ text.p + i, n }, line, batch);
             (*ret_n)++;
         }
         i += n + 1;
     }
-    return 0;
+    return status;
 }
 
-static void publish(struct tap *t, const struct buf *entries, uint32_t n)
+static int take_all(struct tap *t, struct str text, struct batch *batch, uint64_t *ret_n)
 {
-    struct buf frame;
-    uint64_t request = queue_client_next_request(t->queue);
-    buf_init(&frame, QUEUE_MAX_FRAME_BYTES);
-    queue_publish_begin(&frame, request, (struct str){ NULL, 0 }, n);
-    buf_append_str(&frame, buf_str(entries));
-    int rc = buf_error(&frame);
-    rc = rc ? rc : queue_client_publish(t->queue, request, buf_str(&frame), on_published, t);
-    if (rc) {
-        tap_fail(t, TAP_USAGE, "cannot publish: %s", strerror(-rc));
-    }
-    buf_fini(&frame);
+    *ret_n = 1;
+    return t->options.lines ? take_lines(t, text, batch, ret_n) : take_event(t, text, 1, batch);
 }
 
-void publish_start(struct tap *t)
+static int publish(struct tap *t, struct str text)
+{
+    struct batch batch;
+    uint64_t n;
+    int status = take_all(t, text, NULL, &n);
+    if (status || n == 0) {
+        return status ? status : TAP_NOTHING;
+    }
+    status =
+        confirm(t, "Publish %" PRIu64 " event%s to %s?", n, n == 1 ? "" : "s", t->options.target);
+    status = status < 0 ? tap_connect(t) : status;
+    if (status || !t->queue) {
+        return status;
+    }
+    batch_open(&batch, t, NULL);
+    status = take_all(t, text, &batch, &n);
+    status = status ? status : batch_finish(&batch);
+    if (status == TAP_OK) {
+        print_published(t, &batch);
+    }
+    batch_close(&batch);
+    return status;
+}
+
+int publish_run(struct tap *t)
 {
     const char *data = t->options.data;
     bool from_input = !data || strcmp(data, "-") == 0;
-    struct buf input, entries;
-    uint32_t n = 1;
-    buf_init(&input, QUEUE_MAX_FRAME_BYTES);
-    buf_init(&entries, QUEUE_MAX_FRAME_BYTES);
-    tap_expect(t, false); // people may take their time to type
+    struct buf input;
+    buf_init(&input, INPUT_BYTES);
     int rc = from_input ? read_input(&input) : 0;
-    struct str text = from_input ? buf_str(&input) : str_of(data);
-    if (rc) {
-        tap_fail(t, TAP_USAGE, "the input is over %d bytes", QUEUE_MAX_FRAME_BYTES);
-    } else if (t->options.lines) {
-        rc = add_lines(t, text, &entries, &n);
-    } else {
-        rc = add_event(t, text, 1, &entries);
-    }
-    if (!rc && n == 0) {
-        tap_finish(t, TAP_NOTHING);
-    } else if (!rc) {
-        tap_expect(t, true);
-        publish(t, &entries, n);
-    }
+    int status = rc ? tap_fail(t, TAP_USAGE, "the input is over %d bytes", INPUT_BYTES)
+                    : publish(t, from_input ? buf_str(&input) : str_of(data));
     buf_fini(&input);
-    buf_fini(&entries);
+    return status;
 }

@@ -1,129 +1,77 @@
 // SPDX-License-Identifier: MIT
-// tail, cat and get: one subscription each. Reading acknowledges nothing and leaves nothing behind
-// in the queue.
-#include "services/tap/tap.h"
+// tail, cat and get.
+#include "services/tap/log.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
-static void print_separator(struct tap *t)
-{
-    if (t->options.format == RENDER_JSON) {
-        buf_append_z(&t->out, t->n_events ? ",\n " : "[");
-    }
-}
+struct shown {
+    int64_t n, limit; // limit < 0: none
+    int64_t before_ms;
+};
 
-static void on_event(struct queue_subscription *s, uint64_t seq, int64_t stored_ms,
-                     struct str encoded, void *data)
+static int show(struct tap *t, const struct log_entry *e, void *data)
 {
-    struct tap *t = data;
-    (void)s;
-    print_separator(t);
-    int rc = render_event(t->options.format, t->options.color, seq, stored_ms, encoded, &t->out);
-    t->damaged = t->damaged || rc;
-    if (t->options.format == RENDER_NDJSON) {
-        buf_append_char(&t->out, '\n');
+    struct shown *s = data;
+    struct render_entry entry = {
+        .seq = e->seq, .stored_ms = e->stored_ms, .before_ms = s->before_ms, .encoded = e->encoded
+    };
+    if (s->limit == 0) {
+        return LOG_STOP;
     }
+    tap_element(t);
+    t->damaged = render_event(&t->options.style, &entry, &t->out) != 0 || t->damaged;
+    tap_element_end(t);
     if (!buf_ok(&t->out)) {
-        tap_fail(t, TAP_UNREACHABLE, "event %" PRIu64 " is too large to print", seq);
-        return;
+        buf_reset(&t->out);
+        return tap_fail(t, TAP_UNREACHABLE, "event %" PRIu64 " is too large to print", e->seq);
     }
-    t->n_events++;
-    queue_subscription_grant(s, 1);
+    s->before_ms = e->stored_ms;
+    s->n++;
+    return s->n == s->limit ? LOG_STOP : 0;
 }
 
-static void on_batch_end(struct queue_subscription *s, void *data)
+static int flush(struct tap *t, void *data)
 {
-    struct tap *t = data;
-    (void)s;
-    if (!t->options.follow) {
-        tap_expect(t, true); // the next frame, or the end
-    }
-    tap_flush(t);
+    (void)data;
+    return tap_flush(t) ? 0 : LOG_STOP;
 }
 
-static void on_caught_up(struct queue_subscription *s, uint64_t next_seq, void *data)
+static int show_all(struct tap *t, const struct queue_subscribe *wanted, int64_t limit)
 {
-    (void)s, (void)next_seq;
-    tap_expect(data, false);
+    struct shown s = { .limit = limit };
+    int status = tap_connect(t);
+    status = status ? status : log_read(t, wanted, show, flush, &s);
+    if (status == TAP_OK || status == TAP_INTERRUPTED) {
+        tap_list_end(t);
+    }
+    return status ? status : s.n ? TAP_OK : TAP_NOTHING;
 }
 
-static void on_lost(struct queue_subscription *s, uint64_t first, uint64_t last, void *data)
+int read_tail(struct tap *t)
 {
-    struct tap *t = data;
-    (void)s;
-    t->damaged = true;
-    tap_flush(t);
-    (void)fprintf(stderr, "LOST %" PRIu64 "..%" PRIu64 "\n", first, last);
+    struct queue_subscribe wanted;
+    (void)log_wanted(&t->options, &wanted); // without a range there can always be something
+    // With --since the number is how many are shown; else it said where to begin.
+    return show_all(t, &wanted, t->options.since_ms >= 0 ? t->options.number : -1);
 }
 
-static void on_ended(struct queue_subscription *s, struct str reason, struct str detail,
-                     uint64_t next_seq, void *data)
+int read_cat(struct tap *t)
 {
-    struct tap *t = data;
-    (void)s, (void)next_seq;
-    t->reading = NULL;
-    if (t->options.format == RENDER_JSON) {
-        buf_append_z(&t->out, t->n_events ? "]\n" : "[]\n");
+    struct queue_subscribe wanted;
+    if (!log_wanted(&t->options, &wanted)) {
+        tap_list_end(t);
+        return TAP_NOTHING;
     }
-    tap_flush(t);
-    if (!str_eq(reason, STR("end")) && !str_eq(reason, STR("until"))) {
-        tap_fail(t, TAP_UNREACHABLE, "the queue refused: %.*s: %.*s", STR_ARG(reason),
-                 STR_ARG(detail));
-        return;
-    }
-    tap_finish(t, t->n_events ? TAP_OK : TAP_NOTHING);
+    return show_all(t, &wanted, t->options.number);
 }
 
-static void set_tail(const struct options *o, struct queue_subscribe *s)
+int read_get(struct tap *t)
 {
-    int64_t n = o->last >= 0 ? o->last : TAP_TAIL;
-    s->follow = o->follow;
-    if (n == 0) {
-        s->from = QUEUE_FROM_END;
-    } else {
-        s->from = QUEUE_FROM_LAST;
-        s->from_value = (uint64_t)n;
-    }
-}
-
-// What the options ask for.
-static void describe(const struct options *o, struct queue_subscribe *s)
-{
-    *s = (struct queue_subscribe){ .credit = TAP_CREDIT,
-                                   .n_filters = o->n_filters,
-                                   .key = str_of(o->key) };
-    memcpy(s->filters, o->filters, sizeof o->filters);
-    if (o->command == TAP_GET) {
-        s->from = QUEUE_FROM_SEQ;
-        s->from_value = s->until_seq = o->seq;
-    } else if (o->has_range) {
-        s->from = o->range.from;
-        s->from_value = o->range.value;
-        s->until_seq = o->range.until_seq;
-        s->until_ms = o->range.until_ms;
-    } else if (o->since_ms >= 0 && o->last < 0) {
-        s->from = QUEUE_FROM_TIME;
-        s->from_value = (uint64_t)o->since_ms;
-        s->follow = o->follow;
-    } else if (o->command == TAP_TAIL_EVENTS) {
-        set_tail(o, s);
-    }
-}
-
-void read_start(struct tap *t)
-{
-    struct queue_subscribe options;
-    struct queue_subscription_callbacks callbacks = { on_event, on_batch_end, on_caught_up,
-                                                      on_lost,  on_ended,     t };
-    if (t->options.has_range && t->options.range.empty) {
-        tap_finish(t, TAP_NOTHING);
-        return;
-    }
-    describe(&t->options, &options);
-    tap_expect(t, true);
-    int rc = queue_client_subscribe(t->queue, &options, &callbacks, &t->reading);
-    if (rc) {
-        tap_fail(t, TAP_UNREACHABLE, "cannot subscribe: %s", strerror(-rc));
-    }
+    uint64_t seq = t->options.seq;
+    struct queue_subscribe wanted = { .from = QUEUE_FROM_SEQ,
+                                      .from_value = seq,
+                                      .until_seq = seq,
+                                      .n_filters = 2,
+                                      .filters = { STR(">"), STR("$>") } };
+    return show_all(t, &wanted, -1);
 }
