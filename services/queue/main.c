@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "services/queue/journal.h"
+#include "services/queue/verify.h"
 
 static const struct config_option options[] = {
     CONFIG_COMMON(struct server_config, "queue-1", NULL),
@@ -98,8 +99,10 @@ static int run(int argc, char **argv)
     struct server *server = NULL;
     const struct process_callbacks callbacks = { on_drain, on_close, &server };
     int status;
-    if (process_open("sluice-queue", "The durable event queue of Sluice.", options, &config, argc,
-                     argv, &callbacks, &process, &status)) {
+    if (process_open(
+            "sluice-queue",
+            "The durable event queue of Sluice. With --verify DIR it only checks a log, and ends.",
+            options, &config, argc, argv, &callbacks, &process, &status)) {
         return status;
     }
     (void)signal(SIGXFSZ,
@@ -118,5 +121,8 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--verify") == 0) {
+        return verify_log(argv[2], stdout);
+    }
     return run(argc, argv);
 }
