@@ -255,11 +255,19 @@ static void note_acked(struct group *g, const struct pending *e, bool joins)
     }
 }
 
+// An event that a FAILED record names may be settled before the cursor has come to it: it must not be taken as new
+// then. False: out of memory.
+static bool remember_beyond_cursor(struct group *g, const struct pending *e)
+{
+    return e->seq < g->cursor || add_run(&g->done, e->seq, e->seq) == 0;
+}
+
 void group_give_up(struct group *g, struct pending *e)
 {
     if (reserve_acked(g)) {
         note_acked(g, e, false);
     }
+    (void)remember_beyond_cursor(g, e); // without memory it is given up twice
     if (e->state == PENDING_DELIVERED) {
         end_delivery(e);
     }
@@ -349,7 +357,7 @@ uint32_t group_settle(struct group *g, struct member *m, const struct settlement
             joins = false;
             continue;
         }
-        if (s->verdict == QUEUE_ACK && !reserve_acked(g)) {
+        if (s->verdict == QUEUE_ACK && (!reserve_acked(g) || !remember_beyond_cursor(g, e))) {
             break; // the others are not settled: they come again
         }
         if (n++ == 0) {
@@ -517,6 +525,7 @@ void group_bury(struct group *g, struct pending *e, const struct dead *dead)
 {
     if (e) {
         assert(e->state == PENDING_DYING);
+        (void)remember_beyond_cursor(g, e); // without memory it may be delivered again
         pending_remove(&g->pending, e);
     }
     g->counts.died++;
