@@ -480,7 +480,7 @@ int record_settled_next(struct record_settled *r, uint64_t *ret_first_seq, uint6
         return 0;
     }
     uint64_t first = get64(r->ranges.p), last = get64(r->ranges.p + 8);
-    if (first > last) {
+    if (first > last || last == UINT64_MAX) {
         return -EBADMSG;
     }
     r->ranges.p += FORMAT_RANGE_BYTES;

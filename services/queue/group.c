@@ -152,7 +152,7 @@ struct pending *group_ready(const struct group *g)
     struct pending *e;
     for (size_t at = g->pending.at; (e = pending_next(&g->pending, &at));) {
         if (e->state != PENDING_DELIVERED) {
-            return e->state == PENDING_READY ? e : NULL;
+            return e->state == PENDING_READY && (e->seq < g->cursor || e->added) ? e : NULL;
         }
     }
     return NULL;
@@ -160,8 +160,17 @@ struct pending *group_ready(const struct group *g)
 
 bool group_may_take(const struct group *g)
 {
-    return group_has_room(g) && (g->config.order != GROUP_ORDER_ALL ||
-                                 pending_count(&g->pending, PENDING_DELIVERED) == g->pending.n);
+    const struct pending_table *t = &g->pending;
+    const struct pending *e;
+    if (g->config.order != GROUP_ORDER_ALL || pending_count(t, PENDING_DELIVERED) == t->n) {
+        return group_has_room(g);
+    }
+    for (size_t at = t->at; (e = pending_next(t, &at)) && e->seq < g->cursor;) {
+        if (e->state != PENDING_DELIVERED) {
+            return false; // it comes first
+        }
+    }
+    return group_has_room(g);
 }
 
 struct member *group_next_member(const struct group *g,
@@ -245,10 +254,10 @@ static bool reserve_acked(struct group *g)
 }
 
 // Notes that e is settled. joins: nothing that is pending lies between it and the event that was noted
-// before. An event that was added may lie beyond the cursor, so its run holds nothing else.
+// before. Beyond the cursor that does not mean that nothing does: there a run holds one event.
 static void note_acked(struct group *g, const struct pending *e, bool joins)
 {
-    if (joins && !e->added && e->seq > g->acked[g->n_acked - 1].last) {
+    if (joins && !e->added && e->seq < g->cursor && e->seq > g->acked[g->n_acked - 1].last) {
         g->acked[g->n_acked - 1].last = e->seq;
     } else {
         g->acked[g->n_acked++] = (struct run){ e->seq, e->seq };
@@ -300,7 +309,7 @@ static void revoke_behind(struct group *g, const struct pending *e)
 }
 
 // A delivery failed; it is ready again after delay_ms.
-static void fail(struct group *g, struct pending *e, int64_t delay_ms, int64_t now_us)
+static void fail(struct group *g, struct pending *e, int64_t delay_ms, bool front, int64_t now_us)
 {
     end_delivery(e);
     e->failures++;
@@ -311,7 +320,7 @@ static void fail(struct group *g, struct pending *e, int64_t delay_ms, int64_t n
         e->when_ms = now_us / 1000 + delay_ms;
         pending_move(&g->pending, e, PENDING_DELAYED, false);
     } else {
-        pending_move(&g->pending, e, PENDING_READY, true);
+        pending_move(&g->pending, e, PENDING_READY, front);
     }
     if (g->config.order == GROUP_ORDER_ALL) {
         revoke_behind(g, e);
@@ -324,7 +333,8 @@ static void settle_other(struct group *g, struct pending *e, const struct settle
     case QUEUE_NAK:
         pending_set_error(e, s->error);
         g->counts.naked++;
-        fail(g, e, s->delay_ms ? s->delay_ms : backoff_ms(&g->config, e->failures + 1), s->now_us);
+        fail(g, e, s->delay_ms ? s->delay_ms : backoff_ms(&g->config, e->failures + 1), false,
+             s->now_us);
         break;
     case QUEUE_EXTEND:
         g->counts.extended++;
@@ -387,7 +397,7 @@ uint32_t group_tick(struct group *g, int64_t now_us)
                        g->config.ack_wait_ms); // fits
         pending_set_error(e, str_of(text));
         g->counts.timed_out++;
-        fail(g, e, 0, now_us);
+        fail(g, e, 0, false, now_us);
         n++;
     }
     for (e = pending_first(&g->pending, PENDING_DELAYED); e; e = next) {
@@ -425,10 +435,9 @@ static uint32_t give_back(struct group *g, struct member *m, bool failed, int64_
             continue;
         }
         n++;
-        // In order of all, only the first is the one at work.
-        if (failed && (g->config.order != GROUP_ORDER_ALL || m->delivered == 1)) {
+        if (failed) {
             pending_set_error(e, STR(LOST_TEXT));
-            fail(g, e, 0, now_us);
+            fail(g, e, 0, true, now_us);
         } else {
             end_delivery(e);
             pending_move(&g->pending, e, PENDING_READY, true);
@@ -437,10 +446,34 @@ static uint32_t give_back(struct group *g, struct member *m, bool failed, int64_
     return n;
 }
 
+// The same with order `all`: only the first is the one at work, and only it can have failed.
+static uint32_t give_back_all(struct group *g, struct member *m, bool failed, int64_t now_us)
+{
+    uint32_t n = 0;
+    struct pending *e, *first = NULL;
+    for (size_t at = g->pending.at; (e = pending_next(&g->pending, &at));) {
+        if (e->state != PENDING_DELIVERED || e->member != m) {
+            continue;
+        }
+        if (n++ == 0 && failed) {
+            first = e;
+            continue;
+        }
+        end_delivery(e);
+        pending_move(&g->pending, e, PENDING_READY, false);
+    }
+    if (first) {
+        pending_set_error(first, STR(LOST_TEXT));
+        fail(g, first, 0, true, now_us);
+    }
+    return n;
+}
+
 uint32_t group_leave(struct group *g, struct member *m, bool failed, int64_t now_us)
 {
     struct member **at = &g->members;
-    uint32_t n = give_back(g, m, failed, now_us);
+    uint32_t n =
+        (g->config.order == GROUP_ORDER_ALL ? give_back_all : give_back)(g, m, failed, now_us);
     assert(m->delivered == 0);
     while (*at != m) {
         at = &(*at)->next;
@@ -612,13 +645,19 @@ void group_write_changes(struct group *g, int64_t now_ms, int64_t now_us, struct
     g->n_acked = g->n_noted = 0;
 }
 
+// Whether a checkpoint has a FAILED record of it.
+static bool is_named(const struct pending *e)
+{
+    return e->known || e->added || e->noted;
+}
+
 // The ranges between the floor and the cursor that are settled: all but what is pending and not named.
 static void write_settled_ranges(const struct group *g, uint64_t floor, struct buf *b)
 {
     uint64_t from = floor;
     struct pending *e;
     for (size_t at = pending_seek(&g->pending, floor); (e = pending_next(&g->pending, &at));) {
-        if (e->known || e->added) {
+        if (is_named(e)) {
             continue; // FAILED names it
         }
         if (e->seq > from) {
@@ -642,14 +681,13 @@ void group_write_state(const struct group *g, int64_t now_ms, int64_t now_us, st
     write_settled_ranges(g, r.floor, b);
     record_settled_end(b, mark);
     for (size_t at = g->pending.at; (e = pending_next(&g->pending, &at));) {
-        if (e->known || e->added) {
+        if (is_named(e)) {
             write_failed(g, e, now_ms, now_us, b);
         }
     }
     for (size_t i = 0; i < g->n_dead; i++) {
         const struct dead *d = &g->dead[i];
-        struct record_dead dead = { g->number,     d->attempts, d->seq,
-                                    d->origin_seq, d->seq,      d->died_ms };
+        struct record_dead dead = { g->number, d->attempts, 0, d->origin_seq, d->seq, d->died_ms };
         record_dead(b, &dead);
     }
 }
@@ -714,7 +752,7 @@ int group_replay_dead(struct group *g, const struct record_dead *r, uint64_t fra
     if (e) {
         pending_remove(&g->pending, e);
     }
-    if (r->seq >= g->cursor && add_run(&g->done, r->seq, r->seq)) {
+    if (r->seq && r->seq >= g->cursor && add_run(&g->done, r->seq, r->seq)) {
         return -ENOMEM;
     }
     return group_find_dead(g, d.seq) ? 0 : add_dead(g, &d);

@@ -46,6 +46,7 @@ struct batch {
     size_t n_producers, cap_producers;
     struct burial *burials;
     size_t n_burials, cap_burials;
+    struct buf dead; // DEAD records of the burials; behind all that control says of the same events
     struct buf control; // records that must be written, with events or without
     struct buf replies; // when that is done: struct reply and its bytes, each
 };
@@ -92,6 +93,7 @@ static void reset_events(struct batch *b)
     b->n_answers = 0;
     b->n_producers = 0;
     b->n_burials = 0;
+    buf_reset(&b->dead);
 }
 
 // --- Answers
@@ -270,11 +272,13 @@ int publisher_bury(struct publisher *p, struct str event, const struct record_de
     size_t before = b->frame.len;
     struct record_dead dead = *r;
     dead.dead = b->count;
+    size_t dead_before = b->dead.len;
     record_event(&b->frame, event);
-    record_dead(&b->frame, &dead);
-    if (!buf_ok(&b->frame)) {
-        b->frame.error = 0;
+    record_dead(&b->dead, &dead);
+    if (!buf_ok(&b->frame) || !buf_ok(&b->dead)) {
+        b->frame.error = b->dead.error = 0;
         b->frame.len = before;
+        b->dead.len = dead_before;
         b->n_burials--;
         return -ENOMEM;
     }
@@ -572,6 +576,7 @@ void publisher_flush(struct publisher *p)
         record_producer(&b->frame, &r);
     }
     buf_append_str(&b->frame, buf_str(&b->control));
+    buf_append_str(&b->frame, buf_str(&b->dead));
     if (!buf_ok(&b->control) && buf_ok(&b->frame)) {
         b->frame.error = buf_error(&b->control);
     }
@@ -724,6 +729,7 @@ int publisher_open(const struct publisher_options *options, struct publisher **r
     buf_init(&p->scratch, QUEUE_MAX_FRAME_BYTES);
     for (int i = 0; i < 2; i++) {
         buf_init(&p->batches[i].frame, MAX_FRAME_BYTES);
+        buf_init(&p->batches[i].dead, MAX_FRAME_BYTES);
         buf_init(&p->batches[i].control, MAX_FRAME_BYTES);
         buf_init(&p->batches[i].replies, MAX_FRAME_BYTES);
         reset_events(&p->batches[i]);
@@ -761,6 +767,7 @@ void publisher_close(struct publisher **publisher)
         struct batch *b = &p->batches[i];
         end_burials(b, -ECANCELED, 0);
         buf_fini(&b->frame);
+        buf_fini(&b->dead);
         buf_fini(&b->control);
         buf_fini(&b->replies);
         free(b->answers);
