@@ -734,13 +734,12 @@ int group_replay_failed(struct group *g, const struct record_failed *r, int64_t 
     e->known = true;
     e->when_ms = now_us / 1000 + (wait < GROUP_LONGEST_MS ? wait : GROUP_LONGEST_MS);
     pending_set_error(e, r->error);
+    bool dying = e->terminated || e->failures >= g->config.max_deliveries;
+    enum pending_state state = dying ? PENDING_DYING : wait ? PENDING_DELAYED : PENDING_READY;
     if (e->state == PENDING_BLOCKED) {
-        return 0; // behind another of its key
-    }
-    if (e->terminated || e->failures >= g->config.max_deliveries) {
-        pending_move(&g->pending, e, PENDING_DYING, false);
+        e->then = (uint8_t)state;
     } else {
-        pending_move(&g->pending, e, wait ? PENDING_DELAYED : PENDING_READY, false);
+        pending_move(&g->pending, e, state, false);
     }
     return 0;
 }

@@ -183,7 +183,7 @@ static void unchain(struct pending_table *t, const struct pending *e)
         struct pending *first = &t->pool[e->next_of_key];
         k->first = e->next_of_key;
         unlink_entry(t, first);
-        link_entry(t, first, PENDING_READY, false);
+        link_entry(t, first, (enum pending_state)first->then, false);
     }
 }
 
@@ -290,7 +290,9 @@ struct pending *pending_add(struct pending_table *t, uint64_t seq, uint64_t key)
     uint32_t place = t->free;
     struct pending *e = &t->pool[place];
     t->free = e->next;
-    *e = (struct pending){ .seq = seq, .key = key, .next_of_key = PENDING_NONE };
+    *e = (struct pending){
+        .seq = seq, .key = key, .next_of_key = PENDING_NONE, .then = PENDING_READY
+    };
     t->order[slot] = (struct pending_slot){ seq, place };
     t->end++;
     t->n++;

@@ -42,6 +42,7 @@ struct pending {
     uint32_t next, prev;   // in the list of its state; places
     uint32_t next_of_key;  // place
     uint8_t state;
+    uint8_t then; // BLOCKED: its state once it is the first of its key
     bool added;      // not by the cursor: a dead letter or a replayed event
     bool known;      // the log names it, so the floor need not wait for it
     bool noted;      // something of it is to be written to the log
