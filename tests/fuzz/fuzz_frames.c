@@ -155,6 +155,116 @@ static int events_around(struct reader *r, enum queue_frame_type type, uint32_t 
     return status;
 }
 
+static int deliver_around(struct reader *r, enum queue_frame_type type, uint32_t fields,
+                          struct buf *b)
+{
+    struct queue_deliver f;
+    struct queue_delivery d;
+    (void)type;
+    int status = queue_deliver_decode(r, fields, &f);
+    if (status) {
+        return status;
+    }
+    uint32_t n = 0;
+    size_t mark = queue_deliver_begin(b, f.member);
+    while ((status = queue_deliver_next(&f, &d)) == 1) {
+        check_event(d.event);
+        queue_deliver_entry(b, &d);
+        n++;
+    }
+    REQUIRE(n + f.left == f.count && (status < 0 || f.left == 0));
+    queue_deliver_end(b, mark, n);
+    return status;
+}
+
+static int join_around(struct reader *r, enum queue_frame_type type, uint32_t fields, struct buf *b)
+{
+    uint64_t member;
+    struct str group;
+    uint32_t window;
+    (void)type;
+    int status = queue_join_decode(r, fields, &member, &group, &window);
+    if (status == 0) {
+        (void)queue_group_valid(group);
+        queue_join_encode(b, member, group, window);
+    }
+    return status;
+}
+
+static int settle_around(struct reader *r, enum queue_frame_type type, uint32_t fields,
+                         struct buf *b)
+{
+    static struct queue_settle f;
+    (void)type;
+    int status = queue_settle_decode(r, fields, &f);
+    if (status) {
+        return status;
+    }
+    REQUIRE(f.n_ranges <= QUEUE_MAX_RANGES && f.error.n <= QUEUE_MAX_ERROR);
+    for (size_t i = 0; i < f.n_ranges; i++) {
+        REQUIRE(f.ranges[i].first_seq <= f.ranges[i].last_seq);
+    }
+    queue_settle_encode(b, &f);
+    return 0;
+}
+
+static int settled_around(struct reader *r, enum queue_frame_type type, uint32_t fields,
+                          struct buf *b)
+{
+    struct queue_settled f;
+    (void)type;
+    int status = queue_settled_decode(r, fields, &f);
+    if (status == 0) {
+        queue_settled_encode(b, &f);
+    }
+    return status;
+}
+
+static int call_around(struct reader *r, enum queue_frame_type type, uint32_t fields, struct buf *b)
+{
+    uint64_t request;
+    struct str method, arguments;
+    (void)type;
+    int status = queue_call_decode(r, fields, &request, &method, &arguments);
+    if (status == 0) {
+        queue_call_encode(b, request, method, arguments);
+    }
+    return status;
+}
+
+static int result_around(struct reader *r, enum queue_frame_type type, uint32_t fields,
+                         struct buf *b)
+{
+    uint64_t request;
+    struct str map;
+    (void)type;
+    int status = queue_info_decode(r, fields, &request, &map);
+    if (status == 0) {
+        queue_result_encode(b, request, map);
+    }
+    return status;
+}
+
+static int operations_around(struct reader *r, enum queue_frame_type type, uint32_t fields,
+                             struct buf *b)
+{
+    struct queue_operations f;
+    struct queue_operation o;
+    (void)type;
+    int status = queue_operations_decode(r, fields, &f);
+    if (status) {
+        return status;
+    }
+    uint32_t n = 0;
+    size_t mark = queue_operations_begin(b, f.subscription, f.dropped);
+    while ((status = queue_operations_next(&f, &o)) == 1) {
+        queue_operations_entry(b, &o);
+        n++;
+    }
+    queue_operations_end(b, mark, n);
+    return status;
+}
+
 static int word_around(struct reader *r, enum queue_frame_type type, uint32_t fields, struct buf *b)
 {
     uint64_t first, second;
@@ -218,6 +328,20 @@ static around around_of(enum queue_frame_type type)
         return lost_around;
     case QUEUE_INFO_REPLY:
         return info_around;
+    case QUEUE_JOIN:
+        return join_around;
+    case QUEUE_DELIVER:
+        return deliver_around;
+    case QUEUE_SETTLE:
+        return settle_around;
+    case QUEUE_SETTLED:
+        return settled_around;
+    case QUEUE_CALL:
+        return call_around;
+    case QUEUE_RESULT:
+        return result_around;
+    case QUEUE_OPERATIONS:
+        return operations_around;
     default: // two numbers
         return pair_around;
     }
