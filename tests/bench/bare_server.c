@@ -9,12 +9,13 @@
 
 #define READ_BYTES 65536
 
-static const char answer[] = "HTTP/1.1 200 OK\r\n"
-                             "Content-Type: application/json\r\n"
-                             "Content-Length: 190\r\n\r\n"
-                             "{\"id\":\"01a20aaa-033e-7412-bd0b-43964cbf397e\",\"email\":\"ada@example.org\","
-                             "\"name\":\"Ada\",\"role\":\"user\",\"version\":1,"
-                             "\"created_at\":\"2026-11-23T23:07:23.838Z\",\"updated_at\":\"2026-11-23T23:07:23.838Z\"}";
+static const char answer[] =
+    "HTTP/1.1 200 OK\r\n"
+    "Content-Type: application/json\r\n"
+    "Content-Length: 190\r\n\r\n"
+    "{\"id\":\"01a20aaa-033e-7412-bd0b-43964cbf397e\",\"email\":\"ada@example.org\","
+    "\"name\":\"Ada\",\"role\":\"user\",\"version\":1,"
+    "\"created_at\":\"2026-11-23T23:07:23.838Z\",\"updated_at\":\"2026-11-23T23:07:23.838Z\"}";
 
 struct connection {
     uv_tcp_t tcp;

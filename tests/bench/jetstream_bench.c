@@ -3,7 +3,9 @@
 // reads them with a durable pull consumer and explicit acknowledgements. Prints one JSON line. The stream is
 // made with the server's defaults: no fsync before the acknowledgement.
 //
-//     bench_jetstream URL COUNT BYTES WINDOW
+//     bench_jetstream URL COUNT BYTES WINDOW [PID]
+//
+// PID is the server's: what it used is printed as well.
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +14,8 @@
 #include <time.h>
 
 #include <nats/nats.h>
+
+#include "tests/bench/usage.h"
 
 #define FETCH 500
 #define WAIT_MS 30000
@@ -97,8 +101,8 @@ int main(int argc, char **argv)
     jsCtx *js = NULL;
     jsOptions options;
     double published = 0, consumed = 0;
-    if (argc != 5) {
-        (void)fprintf(stderr, "usage: bench_jetstream URL COUNT BYTES WINDOW\n");
+    if (argc < 5 || argc > 6) {
+        (void)fprintf(stderr, "usage: bench_jetstream URL COUNT BYTES WINDOW [PID]\n");
         return 64;
     }
     int64_t count = number_of(argv[2]);
@@ -109,11 +113,20 @@ int main(int argc, char **argv)
     natsStatus s = natsConnection_ConnectTo(&connection, argv[1]);
     s = s == NATS_OK ? natsConnection_JetStream(&js, connection, &options) : s;
     s = s == NATS_OK ? add_stream(js) : s;
+    pid_t server = argc > 5 ? (pid_t)number_of(argv[5]) : 0;
+    struct usage before = usage_of(server);
     s = s == NATS_OK ? publish(js, count, (int)number_of(argv[3]), &published) : s;
+    struct usage between = usage_of(server);
     s = s == NATS_OK ? consume(js, count, &consumed) : s;
     if (s == NATS_OK && atomic_load(&failed) == 0) {
-        (void)printf("{\"publish_per_s\": %.0f, \"consume_per_s\": %.0f}\n", (double)count / published,
-                     (double)count / consumed);
+        struct usage after = usage_of(server);
+        (void)printf("{\"publish_per_s\": %.0f, \"consume_per_s\": %.0f, \"publish_cpu_us\": %.3f, "
+                     "\"consume_cpu_us\": %.3f, \"written\": %.2f}\n",
+                     (double)count / published, (double)count / consumed,
+                     (between.cpu_s - before.cpu_s) * 1e6 / (double)count,
+                     (after.cpu_s - between.cpu_s) * 1e6 / (double)count,
+                     (after.written_bytes - before.written_bytes) /
+                         (double)(count * number_of(argv[3])));
     } else {
         (void)fprintf(stderr, "bench_jetstream: %s, %" PRId64 " failed\n", natsStatus_GetText(s),
                       atomic_load(&failed));
