@@ -164,7 +164,7 @@ def kill_again_and_again(daemon, dice, ledger, threads):  # noqa: F811
 
 
 def wait_settled(daemon, ledger, total, threads):  # noqa: F811
-    deadline = time.monotonic() + 60 * PATIENCE
+    deadline = time.monotonic() + 60 * PATIENCE + KILLS  # what was published meanwhile waits for its keys
     while len(ledger.sent_set) < total:
         assert time.monotonic() < deadline, (len(ledger.sent_set), total)
         for thread in threads:
