@@ -338,7 +338,7 @@ static int adopt_fresh(struct journal *j, struct append *a)
     j->fd = a->fd;
     j->roll = j->no_room = false;
     if (a->seal.len) {
-        old->sealed = true;
+        old->sealed = old->trailed = true;
         old->chain = a->seal_crc;
         old->file_bytes = a->seal_offset + a->seal.len;
     } else if (old && old->header.first_seq == a->fresh->header.first_seq) {

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "services/queue/archive.h"
+
 struct block *block_of_frame(struct buf *frame, uint64_t topics)
 {
     struct block *b = malloc(sizeof *b);
@@ -35,6 +37,15 @@ static int read_file(const struct block_read *r, uint8_t *data)
     char name[SEGMENT_NAME_SIZE];
     segment_name(r->ref.segment, name);
     int fd = r->io->open(r->io, r->dir_fd, name, IO_READ);
+    if (fd == -ENOENT && r->archive_fd > 0) {
+        struct archive *a;
+        int opened = archive_open(r->io, r->archive_fd, r->ref.segment, &a);
+        if (opened == 0) {
+            opened = archive_read(a, data, r->ref.bytes, r->ref.offset, false);
+            archive_close(&a);
+        }
+        return opened;
+    }
     if (fd < 0) {
         return fd;
     }

@@ -32,6 +32,7 @@ void block_destroy(struct block **b);
 struct block_read {
     const struct io *io;
     int dir_fd;
+    int archive_fd; // directory of archives; 0: none
     struct block_ref ref;
     struct block *block; // NULL after an error
     int status; // 0; -ENOENT: retention has removed the file; -ENOMEM; other: all of it is lost

@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "services/queue/archive.h"
+
 #define RULES (RETENTION_MAX_RULES + 1) // and the general limits
 
 struct sums {
@@ -48,10 +50,11 @@ static void sum_up(struct look *l, const struct segment *s)
         own->bytes += s->topics[i].bytes;
     }
     for (size_t i = 0; i <= general && s->topic_bytes; i++) {
-        l->own[i].bytes = s->file_bytes * l->own[i].bytes / s->topic_bytes; // both are below 2^32
+        l->own[i].bytes =
+            segment_disk_bytes(s) * l->own[i].bytes / s->topic_bytes; // both are below 2^32
     }
     if (is_empty(s)) {
-        l->own[general].bytes = s->file_bytes;
+        l->own[general].bytes = segment_disk_bytes(s);
     }
 }
 
@@ -222,7 +225,8 @@ void journal_expire(struct journal *j, const struct retention *retention, int64_
                     uint64_t hold_seq, struct removal *ret_removal)
 {
     struct look l = { j, retention, now_ms, hold_seq, ret_removal, { { 0, 0 } }, { { 0, 0 } } };
-    *ret_removal = (struct removal){ .io = j->options.io, .dir_fd = j->dir_fd };
+    *ret_removal =
+        (struct removal){ .io = j->options.io, .dir_fd = j->dir_fd, .archive_fd = j->archive_fd };
     bool any = expire_portions(&l);
     if (j->n_owed && j->owed_stored) {
         take_owed(j, ret_removal);
@@ -238,14 +242,24 @@ void journal_expire(struct journal *j, const struct retention *retention, int64_
     j->roll |= should_roll(&l);
 }
 
+static int remove_name(const struct io *io, int dir, const char *name)
+{
+    int status = io->unlink(io, dir, name);
+    return status && status != -ENOENT ? status : io->sync_dir(io, dir);
+}
+
 int journal_remove(const struct removal *r)
 {
     for (size_t i = 0; i < r->n; i++) {
         char name[SEGMENT_NAME_SIZE];
         segment_name(r->segments[i], name);
-        int status = r->io->unlink(r->io, r->dir_fd, name);
         // Each is gone for good before the next goes: what is left has no hole that nobody told of.
-        status = status && status != -ENOENT ? status : r->io->sync_dir(r->io, r->dir_fd);
+        int status = remove_name(r->io, r->dir_fd, name);
+        if (status == 0 && r->archive_fd > 0) {
+            char archive[ARCHIVE_NAME_SIZE];
+            archive_name(r->segments[i], archive);
+            status = remove_name(r->io, r->archive_fd, archive);
+        }
         if (status) {
             return status;
         }

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "services/queue/archive.h"
+
 void journal_close(struct journal **j)
 {
     if (!*j) {
@@ -19,6 +21,9 @@ void journal_close(struct journal **j)
     holes_fini(&(*j)->holes);
     if ((*j)->fd >= 0) {
         (*j)->options.io->close((*j)->options.io, (*j)->fd); // everything acknowledged was synced
+    }
+    if ((*j)->archive_fd > 0) {
+        (*j)->options.io->close((*j)->options.io, (*j)->archive_fd);
     }
     if ((*j)->dir_fd >= 0) {
         (*j)->options.io->close((*j)->options.io, (*j)->dir_fd);
@@ -45,7 +50,7 @@ uint64_t journal_bytes(const struct journal *j)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < j->n_segments; i++) {
-        n += j->segments[i]->file_bytes;
+        n += segment_disk_bytes(j->segments[i]);
     }
     return n;
 }
@@ -237,4 +242,37 @@ void journal_forget_lost(struct journal *j, uint64_t first_seq, uint64_t last_se
         j->lost[kept++] = *r;
     }
     j->n_lost = kept;
+}
+
+// --- Archive
+
+int journal_archive_next(const struct journal *j, int64_t now_ms, int64_t after_ms,
+                         struct archive_job *ret_job)
+{
+    for (size_t i = 0; j->archive_fd > 0 && i + 1 < j->n_segments; i++) {
+        const struct segment *s = j->segments[i];
+        if (!s->trailed || s->unreadable || s->unarchivable || s->archive_bytes ||
+            now_ms - j->segments[i + 1]->header.made_ms < after_ms) {
+            continue;
+        }
+        *ret_job = (struct archive_job){ .io = j->options.io,
+                                         .dir_fd = j->dir_fd,
+                                         .archive_fd = j->archive_fd };
+        int status = archive_job_init(ret_job, s);
+        return status ? status : 1;
+    }
+    return 0;
+}
+
+void journal_archived(struct journal *j, const struct archive_job *job, int status)
+{
+    size_t i = j->n_segments ? journal_segment_of(j, job->segment) : 0;
+    if (j->n_segments == 0 || j->segments[i]->header.first_seq != job->segment) {
+        return;
+    }
+    if (status == 0) {
+        j->segments[i]->archive_bytes = job->file_bytes;
+    } else if (status != -ENOSPC && status != -EDQUOT && status != -ENOMEM) {
+        j->segments[i]->unarchivable = true; // others are not kept waiting
+    }
 }

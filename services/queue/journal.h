@@ -25,7 +25,8 @@ struct journal_options {
     const struct io *io; // where that is; borrowed likewise. NULL: files of the operating system
     uint64_t segment_bytes;
     uint32_t block_bytes;
-    bool strict; // a log in which opening comes to any damage is not opened: -EBADMSG
+    const char *archive_dir; // of archived segments, exists; borrowed; NULL: none
+    bool strict;             // a log in which opening comes to any damage is not opened: -EBADMSG
     // A sentence for the log. During journal_open() only, in its thread. May be NULL.
     void (*on_note)(enum journal_note note, const char *text, void *data);
     // State that others keep in the log (groups). on_state takes a record over, in order, during
@@ -40,7 +41,8 @@ struct journal_options {
 struct journal {
     struct journal_options options; // its io is never NULL
     int dir_fd;
-    int fd; // of the open segment; -1: there is none
+    int archive_fd; // directory of archives; 0: none
+    int fd;         // of the open segment; -1: there is none
     uint8_t uuid[16];
     struct catalog catalog;
     struct segment **segments; // oldest first
@@ -159,6 +161,20 @@ int64_t journal_stored_ms(const struct journal *j, uint64_t seq);
 // Notes a damaged range. Returns how many of its sequences were not known to be damaged.
 uint64_t journal_note_lost(struct journal *j, uint64_t first_seq, uint64_t last_seq);
 
+// --- Archive
+
+struct archive_job;
+
+// The oldest segment that is to be archived, sealed for after_ms at least: 1 and a job for
+// archive_write(), but for its level; it needs archive_job_fini(). 0: there is none; -ENOMEM. No
+// segment may be removed (journal_expire()) until journal_archived().
+JOURNAL_CHECK int journal_archive_next(const struct journal *j, int64_t now_ms, int64_t after_ms,
+                                       struct archive_job *ret_job);
+
+// Takes note of what archive_write() returned. What failed, other than for want of room, is not
+// tried again before the next start.
+void journal_archived(struct journal *j, const struct archive_job *job, int status);
+
 // --- Retention
 //
 // What is removed is decided for each *portion*: the events of one topic in one sealed segment. A
@@ -172,7 +188,7 @@ enum expiry_reason { EXPIRED_BY_AGE, EXPIRED_BY_COUNT, EXPIRED_BY_BYTES, EXPIRED
 
 struct removal {
     const struct io *io;
-    int dir_fd;
+    int dir_fd, archive_fd;
     uint64_t segments[JOURNAL_REMOVE_MAX]; // first sequences, of the files to delete
     size_t n;
     // What this look took off the log, by reason.

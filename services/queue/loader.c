@@ -118,6 +118,7 @@ static void start(struct slot *s, const struct block_ref *ref)
     struct loader *l = s->loader;
     s->read = (struct block_read){ .io = l->options.journal->options.io,
                                    .dir_fd = l->options.journal->dir_fd,
+                                   .archive_fd = l->options.journal->archive_fd,
                                    .ref = *ref };
     s->work.data = s;
     s->busy = true;

@@ -42,6 +42,25 @@ static const struct config_option options[] = {
       .max = 16384,
       .help = "other limits for some topics, the first that matches, like "
               "users.session.>:age=1d;orders.>:age=90d,count=5000000,bytes=1GiB; 0: no limit" },
+    { .name = "SLUICE_QUEUE_ARCHIVE",
+      .kind = CONFIG_STRING,
+      .offset = offsetof(struct server_config, archive),
+      .min = 1,
+      .max = 4096,
+      .help = "directory where sealed segments are kept compressed, and read from; not set: none. "
+              "Once it has segments, the log needs it" },
+    { .name = "SLUICE_QUEUE_ARCHIVE_AFTER",
+      .kind = CONFIG_DURATION,
+      .offset = offsetof(struct server_config, archive_after_ms),
+      .fallback = "0s",
+      .help = "how long after its end a segment is archived" },
+    { .name = "SLUICE_QUEUE_ARCHIVE_LEVEL",
+      .kind = CONFIG_INTEGER,
+      .offset = offsetof(struct server_config, archive_level),
+      .fallback = "3",
+      .min = 1,
+      .max = 19,
+      .help = "level of compression by zstd" },
     { .name = "SLUICE_QUEUE_SEGMENT_BYTES",
       .kind = CONFIG_BYTES,
       .offset = offsetof(struct server_config, segment_bytes),
@@ -99,10 +118,10 @@ static int run(int argc, char **argv)
     struct server *server = NULL;
     const struct process_callbacks callbacks = { on_drain, on_close, &server };
     int status;
-    if (process_open(
-            "sluice-queue",
-            "The durable event queue of Sluice. With --verify DIR it only checks a log, and ends.",
-            options, &config, argc, argv, &callbacks, &process, &status)) {
+    if (process_open("sluice-queue",
+                     "The durable event queue of Sluice. With --verify DIR [ARCHIVE] it only "
+                     "checks a log, and ends.",
+                     options, &config, argc, argv, &callbacks, &process, &status)) {
         return status;
     }
     (void)signal(SIGXFSZ,
@@ -121,8 +140,8 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "--verify") == 0) {
-        return verify_log(argv[2], stdout);
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], "--verify") == 0) {
+        return verify_log(argv[2], argv[3], stdout); // argv ends in NULL
     }
     return run(argc, argv);
 }

@@ -13,6 +13,7 @@
 
 #include "common/clock.h"
 #include "common/random.h"
+#include "services/queue/archive.h"
 
 #define MAX_TORN 16 // copies of unfinished writes that are kept; older ones are deleted
 
@@ -101,10 +102,31 @@ static int on_segment_name(const char *name, void *arg)
     return segment_name_parse(name, &seq) ? add_seq(arg, seq) : 0;
 }
 
+static int on_archive_name(const char *name, void *arg)
+{
+    uint64_t seq;
+    return archive_name_parse(name, &seq) ? add_seq(arg, seq) : 0;
+}
+
+// A segment of which there are both files stands once: the archive was not finished with it.
+static void drop_doubles(struct opening *o)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < o->n_seqs; i++) {
+        if (i == 0 || o->seqs[i] != o->seqs[kept - 1]) {
+            o->seqs[kept++] = o->seqs[i];
+        }
+    }
+    o->n_seqs = kept;
+}
+
 static int list_segments(struct opening *o)
 {
     const struct io *io = o->j->options.io;
     int status = io->list(io, o->j->dir_fd, on_segment_name, o);
+    if (status == 0 && o->j->archive_fd > 0) {
+        status = io->list(io, o->j->archive_fd, on_archive_name, o);
+    }
     if (status) {
         return status == -ENOMEM ? fail(o, status, "out of memory")
                                  : fail(o, status, "%s: cannot be listed: %s", o->j->options.dir,
@@ -112,6 +134,7 @@ static int list_segments(struct opening *o)
     }
     if (o->n_seqs) {
         qsort(o->seqs, o->n_seqs, sizeof *o->seqs, by_seq);
+        drop_doubles(o);
     }
     return 0;
 }
@@ -556,6 +579,14 @@ static int recover(struct opening *o)
         return fail(o, j->dir_fd, "%s: cannot be opened: %s", j->options.dir, strerror(-j->dir_fd));
     }
     o->reader.dir_fd = j->dir_fd;
+    if (j->options.archive_dir) {
+        int fd = j->options.io->open_dir(j->options.io, j->options.archive_dir);
+        if (fd <= 0) {
+            return fail(o, fd ? fd : -EBADF, "%s: cannot be opened: %s", j->options.archive_dir,
+                        strerror(fd ? -fd : EBADF));
+        }
+        o->reader.archive_fd = j->archive_fd = fd;
+    }
     int status = list_segments(o);
     for (size_t i = 0; status == 0 && i < o->n_seqs; i++) {
         bool last = i + 1 == o->n_seqs;
@@ -586,6 +617,9 @@ static int recover(struct opening *o)
     }
     (void)j->options.io->unlink(j->options.io, j->dir_fd,
                                 "next.tmp"); // of a write that was interrupted, if any
+    if (j->archive_fd > 0) {
+        (void)j->options.io->unlink(j->options.io, j->archive_fd, ARCHIVE_TEMP); // likewise
+    }
     if (!has_uuid(j)) {
         make_uuid(j);
     }

@@ -29,16 +29,18 @@ struct segment {
     int expired_by;            // why the last of them did; for the caller
     int64_t first_ms, last_ms; // of its events; 0 without
     int64_t frame_ms;          // of its last frame, whatever that was
-    uint64_t file_bytes;
-    uint64_t end;      // of its frames, the seal not counted
-    uint64_t seal_end; // of the seal, where the trailer begins; 0: no seal was come to
-    uint32_t chain;    // body CRC of the last frame
-    bool sealed;       // has a valid seal
-    bool trailed;      // and ends in a valid trailer
-    bool unreadable;   // both headers are damaged
-    bool failed;       // ... as far as is known: the disk did not give them back
-    bool removable;    // retention has found that nothing is left in it
-    bool checkpointed; // its checkpoint was read (not when opened by its seal)
+    uint64_t file_bytes;       // of the segment file, or what it was before it was archived
+    uint64_t archive_bytes;    // of its archive; 0: it is not archived
+    bool unarchivable;         // it was tried in vain
+    uint64_t end;              // of its frames, the seal not counted
+    uint64_t seal_end;         // of the seal, where the trailer begins; 0: no seal was come to
+    uint32_t chain;            // body CRC of the last frame
+    bool sealed;               // has a valid seal
+    bool trailed;              // and ends in a valid trailer
+    bool unreadable;           // both headers are damaged
+    bool failed;               // ... as far as is known: the disk did not give them back
+    bool removable;            // retention has found that nothing is left in it
+    bool checkpointed;         // its checkpoint was read (not when opened by its seal)
     struct record_index *blocks;
     size_t n_blocks, cap_blocks;
     struct segment_topic *topics; // those that retention has not expired here
@@ -49,7 +51,8 @@ struct segment {
 // How segments are read, and who hears what is wrong with them.
 struct segment_reader {
     const struct io *io;
-    int dir_fd; // of the io, as every descriptor of the log
+    int dir_fd;     // of the io, as every descriptor of the log
+    int archive_fd; // directory of archives; 0: none
     uint32_t block_bytes;
     struct catalog *catalog;
     struct holes *holes; // where REMOVED records go; NULL: nowhere
@@ -80,6 +83,12 @@ bool segment_name_parse(const char *name, uint64_t *ret_first_seq);
 SEGMENT_CHECK int segment_open(const struct segment_reader *r, uint64_t first_seq,
                                struct segment **ret_segment);
 void segment_destroy(struct segment **s);
+
+// What it takes on the disk.
+static inline uint64_t segment_disk_bytes(const struct segment *s)
+{
+    return s->archive_bytes ? s->archive_bytes : s->file_bytes;
+}
 
 // Fills the segment from its seal, without reading its frames. -EBADMSG: there is no valid one.
 SEGMENT_CHECK int segment_read_seal(const struct segment_reader *r, struct segment *s);

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "services/queue/archive.h"
+
 #define MAX_FILE_BYTES UINT32_MAX // offsets in an index have 32 bits
 
 static int open_file(const struct segment_reader *r, uint64_t first_seq)
@@ -16,19 +18,37 @@ static int open_file(const struct segment_reader *r, uint64_t first_seq)
     return r->io->open(r->io, r->dir_fd, name, IO_READ);
 }
 
-// Reads [offset, offset + n) of a segment's file into new memory, which the caller frees.
+// Reads from the segment's file, or from its archive: there, what cannot be read is zeros with salvage.
+static int read_at(const struct segment_reader *r, const struct segment *s, void *to, size_t n,
+                   uint64_t offset, bool salvage)
+{
+    uint64_t first_seq = s->header.first_seq;
+    if (s->archive_bytes) {
+        struct archive *a;
+        int status = archive_open(r->io, r->archive_fd, first_seq, &a);
+        if (status == 0) {
+            status = archive_read(a, to, n, offset, salvage);
+            archive_close(&a);
+        }
+        return status;
+    }
+    int fd = open_file(r, first_seq);
+    int status = fd < 0 ? fd : io_read_all(r->io, fd, to, n, offset);
+    if (fd >= 0) {
+        r->io->close(r->io, fd);
+    }
+    return status;
+}
+
+// Reads [offset, offset + n) into new memory, which the caller frees.
 static int read_range(const struct segment_reader *r, const struct segment *s, uint64_t offset,
-                      size_t n, uint8_t **ret_data)
+                      size_t n, bool salvage, uint8_t **ret_data)
 {
     uint8_t *data = malloc(n ? n : 1);
     if (!data) {
         return -ENOMEM;
     }
-    int fd = open_file(r, s->header.first_seq);
-    int status = fd < 0 ? fd : io_read_all(r->io, fd, data, n, offset);
-    if (fd >= 0) {
-        r->io->close(r->io, fd);
-    }
+    int status = read_at(r, s, data, n, offset, salvage);
     if (status) {
         free(data);
         return status;
@@ -40,9 +60,9 @@ static int read_range(const struct segment_reader *r, const struct segment *s, u
 // Where the file's last data ends: reserved room that was never written need not be read.
 static uint64_t data_end(const struct segment_reader *r, const struct segment *s)
 {
-    int fd = open_file(r, s->header.first_seq);
+    int fd = s->archive_bytes ? -1 : open_file(r, s->header.first_seq);
     if (fd < 0) {
-        return s->file_bytes; // reading it fails likewise, and says why
+        return s->file_bytes; // all of it is packed; or reading it fails likewise, and says why
     }
     uint64_t end = r->io->data_end(r->io, fd, s->file_bytes);
     r->io->close(r->io, fd);
@@ -57,7 +77,7 @@ static int read_frames(const struct segment_reader *r, const struct segment *s, 
     if (s->unreadable || n < FORMAT_FRAMES) {
         return -ENODATA;
     }
-    int status = read_range(r, s, 0, n, ret_data);
+    int status = read_range(r, s, 0, n, true, ret_data);
     if (status == 0) {
         *ret_scan = (struct scan){ .data = *ret_data,
                                    .n = n,
@@ -82,7 +102,7 @@ static void tell_damage(const struct segment_reader *r, const struct segment *s,
 // --- Headers
 
 // Takes the first of the two headers that is valid and tells of the other if that is not.
-static int read_headers(const struct segment_reader *r, struct segment *s, int fd)
+static int read_headers(const struct segment_reader *r, struct segment *s)
 {
     static const uint64_t places[2] = { 0, FORMAT_HEADER_COPY };
     uint64_t named = s->header.first_seq;
@@ -91,8 +111,8 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
         uint8_t bytes[FORMAT_HEADER_BYTES];
         struct segment_header h = { 0 };
         uint32_t crc = 0;
-        int status = io_read_all(r->io, fd, bytes, sizeof bytes, places[i]);
-        failed |= status && status != -ENODATA;
+        int status = read_at(r, s, bytes, sizeof bytes, places[i], false);
+        failed |= status && status != -ENODATA && status != -EBADMSG;
         status = status ? status : segment_header_decode(bytes, &h, &crc);
         if (status == -EPROTONOSUPPORT || (status == 0 && h.first_seq != named)) {
             return status ? status : -EBADMSG;
@@ -110,6 +130,31 @@ static int read_headers(const struct segment_reader *r, struct segment *s, int f
     return 0;
 }
 
+// Finds the segment's file or, when there is none, its archive, and their lengths.
+static int find_file(const struct segment_reader *r, struct segment *s)
+{
+    uint64_t first_seq = s->header.first_seq;
+    int fd = open_file(r, first_seq);
+    if (fd >= 0) {
+        int64_t size = r->io->size(r->io, fd);
+        r->io->close(r->io, fd);
+        s->file_bytes = size < 0 ? 0 : (uint64_t)size;
+        return size < 0 ? (int)size : 0;
+    }
+    if (fd != -ENOENT || r->archive_fd <= 0) {
+        return fd;
+    }
+    struct archive *a;
+    int status = archive_open(r->io, r->archive_fd, first_seq, &a);
+    s->archive_bytes = 1; // at least; also when that is all that is known
+    if (status == 0) {
+        s->file_bytes = archive_size(a);
+        s->archive_bytes = archive_file_bytes(a);
+        archive_close(&a);
+    }
+    return status;
+}
+
 int segment_open(const struct segment_reader *r, uint64_t first_seq, struct segment **ret_segment)
 {
     struct segment *s = calloc(1, sizeof *s);
@@ -118,22 +163,17 @@ int segment_open(const struct segment_reader *r, uint64_t first_seq, struct segm
     }
     s->header.first_seq = s->next_seq = first_seq;
     s->end = FORMAT_FRAMES;
-    int fd = open_file(r, first_seq);
-    int status = fd < 0 ? fd : 0;
-    int64_t size = 0;
-    if (fd >= 0) {
-        size = r->io->size(r->io, fd);
-        status = size < 0 ? (int)size : read_headers(r, s, fd);
-        r->io->close(r->io, fd);
-    }
-    if (status == 0 && size > MAX_FILE_BYTES) {
-        status = -EFBIG;
+    int status = find_file(r, s);
+    if (status == -EBADMSG) {
+        s->unreadable = true; // an archive in which nothing can be told apart
+        status = 0;
+    } else if (status == 0) {
+        status = s->file_bytes > MAX_FILE_BYTES ? -EFBIG : read_headers(r, s);
     }
     if (status) {
         segment_destroy(&s);
         return status;
     }
-    s->file_bytes = (uint64_t)size;
     s->chain = s->header_crc;
     *ret_segment = s;
     return 0;
@@ -283,7 +323,7 @@ static int find_seal(const struct segment_reader *r, const struct segment *s,
         return -EBADMSG;
     }
     uint64_t at = s->file_bytes - FORMAT_TRAILER_BYTES;
-    int status = read_range(r, s, at, FORMAT_TRAILER_BYTES, &trailer);
+    int status = read_range(r, s, at, FORMAT_TRAILER_BYTES, false, &trailer);
     if (status) {
         return status;
     }
@@ -292,7 +332,7 @@ static int find_seal(const struct segment_reader *r, const struct segment *s,
     if (status || offset < FORMAT_FRAMES || offset >= at) {
         return -EBADMSG;
     }
-    status = read_range(r, s, offset, at - offset, &data);
+    status = read_range(r, s, offset, at - offset, false, &data);
     if (status) {
         return status;
     }

@@ -16,6 +16,7 @@
 #include "common/msgpack_to_json.h"
 #include "common/lease.h"
 #include "common/log.h"
+#include "services/queue/archive.h"
 #include "services/queue/dispatch.h"
 #include "services/queue/stats.h"
 
@@ -32,6 +33,8 @@ enum gauge {
     LOG_BYTES,
     LOG_EVENTS,
     LOG_SEGMENTS,
+    ARCHIVE_SEGMENTS,
+    ARCHIVE_BYTES,
     FIRST_SEQ,
     LAST_SEQ,
     SUBSCRIPTIONS,
@@ -73,6 +76,12 @@ struct server {
     struct removal removal;
     int remove_status;
     bool removal_runs;
+    uv_work_t archiving; // compresses a segment; never while files are deleted
+    uv_timer_t archive_timer;
+    struct archive_job archive_job;
+    int archive_status;
+    int64_t archive_started_us;
+    bool archive_runs;
     struct metric gauges[N_GAUGES];
     struct gauge_data gauge_data[N_GAUGES];
 };
@@ -221,7 +230,7 @@ static void expire(struct server *s)
 
 static void look_at_retention(struct server *s)
 {
-    if (s->removal_runs) {
+    if (s->removal_runs || s->archive_runs) {
         return;
     }
     if (s->remove_status == 0) { // one that failed is not over
@@ -245,7 +254,72 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
+// --- Archive
+
+static void on_archive_timer(uv_timer_t *timer);
+
+static void on_archive_work(uv_work_t *work)
+{
+    struct server *s = work->data;
+    s->archive_status = archive_write(&s->archive_job);
+}
+
+static void on_archived(uv_work_t *work, int cancelled)
+{
+    struct server *s = work->data;
+    struct archive_job *job = &s->archive_job;
+    int64_t took_us = clock_mono_us() - s->archive_started_us;
+    int64_t pause_ms = SERVER_ARCHIVE_SHARE * took_us / 1000;
+    int status = s->archive_status;
+    char name[ARCHIVE_NAME_SIZE];
+    (void)cancelled; // nobody cancels it
+    s->archive_runs = false;
+    archive_name(job->segment, name);
+    journal_archived(s->journal, job, status);
+    if (status) {
+        metric_add(&stats.archive_failures, 1);
+        log_error("%s/%s cannot be archived: %s: %s; the segment stays as it is",
+                  s->config->archive, name, job->failed, strerror(-status));
+        pause_ms = SERVER_ARCHIVE_RETRY_MS;
+    } else {
+        metric_add(&stats.archived, 1);
+        metric_observe_us(&stats.archive_seconds, took_us);
+        log_info("archived %s: %" PRIu64 " bytes instead of %" PRIu64 "%s", name, job->file_bytes,
+                 job->bytes,
+                 job->source_remains ? "; the segment's own file could not be deleted" : "");
+    }
+    archive_job_fini(job);
+    if (s->state == SERVING) {
+        (void)uv_timer_start(&s->archive_timer, on_archive_timer, (uint64_t)pause_ms,
+                             SERVER_ARCHIVE_MS); // has a callback
+    }
+}
+
+static void on_archive_timer(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    if (s->state != SERVING || s->removal_runs || s->archive_runs || s->remove_status ||
+        journal_archive_next(s->journal, clock_wall_ms(), s->config->archive_after_ms,
+                             &s->archive_job) <= 0) {
+        return; // out of memory: the next look tries again
+    }
+    s->archive_job.level = (int)s->config->archive_level;
+    s->archive_started_us = clock_mono_us();
+    s->archive_runs = true;
+    (void)uv_queue_work(s->loop, &s->archiving, on_archive_work, on_archived); // has a callback
+}
+
 // --- Metrics and the admin page
+
+static int64_t sum_archive(const struct journal *j, enum gauge gauge)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < j->n_segments; i++) {
+        uint64_t bytes = j->segments[i]->archive_bytes;
+        n += gauge == ARCHIVE_BYTES ? (int64_t)bytes : bytes > 0;
+    }
+    return n;
+}
 
 static int64_t read_gauge(void *data)
 {
@@ -261,6 +335,9 @@ static int64_t read_gauge(void *data)
         return (int64_t)journal_events(s->journal);
     case LOG_SEGMENTS:
         return (int64_t)s->journal->n_segments;
+    case ARCHIVE_SEGMENTS:
+    case ARCHIVE_BYTES:
+        return sum_archive(s->journal, g->gauge);
     case FIRST_SEQ:
         return (int64_t)journal_first_seq(s->journal);
     case LAST_SEQ:
@@ -282,6 +359,10 @@ static void register_gauges(struct server *s)
         [LOG_BYTES] = { "sluice_queue_log_bytes", "Bytes of the log on disk." },
         [LOG_EVENTS] = { "sluice_queue_log_events", "Events in the log." },
         [LOG_SEGMENTS] = { "sluice_queue_log_segments", "Segment files of the log." },
+        [ARCHIVE_SEGMENTS] = { "sluice_queue_archive_segments",
+                               "Segments of the log that are archived." },
+        [ARCHIVE_BYTES] = { "sluice_queue_archive_bytes",
+                            "Bytes of the archived segments on disk." },
         [FIRST_SEQ] = { "sluice_queue_log_first_sequence",
                         "Sequence of the first event in the log." },
         [LAST_SEQ] = { "sluice_queue_log_last_sequence", "Sequence of the last event in the log." },
@@ -335,6 +416,7 @@ static void on_open_work(uv_work_t *work)
     struct journal_options options = { .dir = s->dir,
                                        .segment_bytes = (uint64_t)s->config->segment_bytes,
                                        .block_bytes = JOURNAL_BLOCK_BYTES,
+                                       .archive_dir = s->config->archive,
                                        .strict = s->config->strict,
                                        .on_note = on_note,
                                        .on_state = groups_replay,
@@ -443,6 +525,8 @@ static void serve(struct server *s)
     metric_add(&stats.lost, (int64_t)s->journal->n_lost_events);
     (void)uv_timer_start(&s->timer, on_timer, SERVER_RETENTION_MS,
                          SERVER_RETENTION_MS); // has a callback
+    (void)uv_timer_start(&s->archive_timer, on_archive_timer, SERVER_ARCHIVE_MS,
+                         SERVER_ARCHIVE_MS); // likewise
     info_uuid(s->journal->uuid, uuid);
     log_info("serving log %s at %s: %" PRIu64 " events up to %" PRIu64 " in %zu segments", uuid,
              endpoint, journal_events(s->journal), s->journal->next_seq - 1,
@@ -486,9 +570,11 @@ int server_open(struct process *process, const struct server_config *config,
     s->config = config;
     s->loop = process_loop(process);
     s->opening.data = s->removing.data = s->work.data = s->timer.data = s;
+    s->archiving.data = s->archive_timer.data = s;
     dispatch_init(&s->dispatch);
     (void)uv_idle_init(s->loop, &s->work); // these two cannot fail
     (void)uv_timer_init(s->loop, &s->timer);
+    (void)uv_timer_init(s->loop, &s->archive_timer);
     stats_register();
     register_gauges(s);
     *ret_server = s; // from here on server_close() and server_destroy() clean up
@@ -538,6 +624,7 @@ void server_close(struct server *s)
         &s->lease); // the socket's file goes away after the loop: until then no other may bind it
     uv_close((uv_handle_t *)&s->work, NULL);
     uv_close((uv_handle_t *)&s->timer, NULL);
+    uv_close((uv_handle_t *)&s->archive_timer, NULL);
 }
 
 void server_destroy(struct server **server)

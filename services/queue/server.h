@@ -9,8 +9,11 @@
 
 #include "common/process.h"
 
-#define SERVER_RETENTION_MS 5000 // how often retention is looked at
-#define SERVER_LINGER_MS 1000    // for answers that are on their way when the process stops
+#define SERVER_RETENTION_MS 5000      // how often retention is looked at
+#define SERVER_ARCHIVE_MS 1000        // how often it is looked for segments to archive
+#define SERVER_ARCHIVE_SHARE 3        // a pause of so many times what the last one took
+#define SERVER_ARCHIVE_RETRY_MS 30000 // after one that failed
+#define SERVER_LINGER_MS 1000         // for answers that are on their way when the process stops
 
 struct retention;
 
@@ -22,6 +25,9 @@ struct server_config {
     int64_t retention_count; // 0: none
     char *retention_topics;  // rules as retention.h reads them; NULL: none
     int64_t segment_bytes;
+    char *archive; // directory; NULL: none
+    int64_t archive_after_ms;
+    int64_t archive_level;
     int64_t strict;
     // Not from the table: made of the four above; borrowed.
     const struct retention *retention;

@@ -43,6 +43,12 @@ struct stats stats = {
                         "reason=\"" reason "\"")
     .removed_segments = { REMOVED("age"), REMOVED("count"), REMOVED("bytes"), REMOVED("held") },
 #undef REMOVED
+    .archived =
+        METRIC_COUNTER_INIT("sluice_queue_archive_segments_total", "Segments archived.", NULL),
+    .archive_failures = METRIC_COUNTER_INIT("sluice_queue_archive_failures_total",
+                                            "Attempts to archive a segment that failed.", NULL),
+    .archive_seconds = METRIC_HISTOGRAM_INIT("sluice_queue_archive_duration_seconds",
+                                             "Time of archiving one segment.", NULL),
 };
 
 static void for_each(void (*action)(struct metric *m))
@@ -65,6 +71,9 @@ static void for_each(void (*action)(struct metric *m))
         action(&stats.removed_events[i]);
         action(&stats.removed_segments[i]);
     }
+    action(&stats.archived);
+    action(&stats.archive_failures);
+    action(&stats.archive_seconds);
 }
 
 void stats_register(void)

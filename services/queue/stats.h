@@ -49,6 +49,9 @@ struct stats {
     struct metric dead_expired; // dead letters that retention removed
     struct metric removed_events[N_EXPIRY_REASONS]; // by retention
     struct metric removed_segments[N_EXPIRY_REASONS];
+    struct metric archived; // segments
+    struct metric archive_failures;
+    struct metric archive_seconds; // of one segment
 };
 
 extern struct stats stats;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "services/queue/archive.h"
 #include "services/queue/holes.h"
 #include "services/queue/journal.h"
 
@@ -29,7 +30,7 @@ static int on_name(const char *name, void *arg)
 {
     struct verification *v = arg;
     uint64_t seq;
-    if (!segment_name_parse(name, &seq)) {
+    if (!segment_name_parse(name, &seq) && !archive_name_parse(name, &seq)) {
         return 0;
     }
     if (v->n_seqs == v->cap_seqs) {
@@ -49,6 +50,21 @@ static int by_seq(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
+}
+
+// A segment of which there are both files is looked at once, as the log does.
+static void sort(struct verification *v)
+{
+    size_t kept = 0;
+    if (v->n_seqs) {
+        qsort(v->seqs, v->n_seqs, sizeof *v->seqs, by_seq);
+    }
+    for (size_t i = 0; i < v->n_seqs; i++) {
+        if (kept == 0 || v->seqs[i] != v->seqs[kept - 1]) {
+            v->seqs[kept++] = v->seqs[i];
+        }
+    }
+    v->n_seqs = kept;
 }
 
 // --- What is found
@@ -164,27 +180,36 @@ static int verify_segments(struct verification *v)
     return status;
 }
 
-int verify_log(const char *dir, FILE *out)
+static int open_dir(const char *dir)
 {
-    struct verification v = { .out = out };
     const struct io *io = io_files();
     int fd = io->open_dir(io, dir);
     if (fd < 0) {
         (void)fprintf(stderr, "sluice-queue: --verify %s: %s\n", dir, strerror(-fd));
-        return VERIFY_UNREADABLE;
+    }
+    return fd;
+}
+
+int verify_log(const char *dir, const char *archive, FILE *out)
+{
+    struct verification v = { .out = out };
+    const struct io *io = io_files();
+    int fd = open_dir(dir), archive_fd = fd >= 0 && archive ? open_dir(archive) : 0;
+    if (fd < 0 || archive_fd < 0) {
+        return VERIFY_UNREADABLE; // the process ends
     }
     catalog_init(&v.catalog);
     v.reader = (struct segment_reader){ .io = io,
                                         .dir_fd = fd,
+                                        .archive_fd = archive_fd,
                                         .block_bytes = JOURNAL_BLOCK_BYTES,
                                         .catalog = &v.catalog,
                                         .holes = &v.holes,
                                         .on_damage = on_damage,
                                         .data = &v };
     int status = io->list(io, fd, on_name, &v);
-    if (v.n_seqs) {
-        qsort(v.seqs, v.n_seqs, sizeof *v.seqs, by_seq);
-    }
+    status = status || archive_fd == 0 ? status : io->list(io, archive_fd, on_name, &v);
+    sort(&v);
     status = status ? status : verify_segments(&v);
     (void)fprintf(out,
                   "{\"segments\":%zu,\"events\":%" PRIu64 ",\"lost_events\":%" PRIu64
@@ -194,6 +219,9 @@ int verify_log(const char *dir, FILE *out)
     holes_fini(&v.holes);
     free(v.seqs);
     io->close(io, fd);
+    if (archive_fd > 0) {
+        io->close(io, archive_fd);
+    }
     return status && status != -EBADMSG ? VERIFY_UNREADABLE
            : v.n_all_damages || status  ? VERIFY_DAMAGED
                                         : VERIFY_CLEAN;

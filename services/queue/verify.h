@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// `sluice-queue --verify DIR`: reads every byte of a log that may be in use or not, changes and locks
+// `sluice-queue --verify DIR [ARCHIVE]`: reads every byte of a log that may be in use or not, changes and locks
 // nothing, and prints what it found as NDJSON: a line for each segment, for each range that is lost, and
 // one for the whole.
 #ifndef QUEUE_VERIFY_H
@@ -11,7 +11,7 @@
 #define VERIFY_UNREADABLE 3 // the directory or a file in it cannot be read
 #define VERIFY_DAMAGED 4    // something is not as it was written; an unfinished write at the end is no damage
 
-// Returns one of these.
-int verify_log(const char *dir, FILE *out);
+// archive: the directory of archived segments, or NULL. Returns one of these.
+int verify_log(const char *dir, const char *archive, FILE *out);
 
 #endif
