@@ -331,7 +331,7 @@ static int read_state(struct opening *o, bool complete)
     int status = 0;
     while (!complete && from > 0 && status >= 0) { // backwards: the producers, in any order
         status = segment_read_state(&o->reader, o->j->segments[--from]);
-        failed |= status == -EIO;
+        failed |= status == -EIO || o->j->segments[from]->unreadable;
         status = status == -EIO ? 0 : status; // was told of already
         complete = status == 1;
     }
