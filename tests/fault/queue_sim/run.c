@@ -13,6 +13,7 @@
 #include "services/queue/journal.h"
 #include "tests/fault/queue_sim/disk.h"
 #include "tests/fault/queue_sim/model.h"
+#include "tests/fault/queue_sim/work.h"
 
 #define MAX_STEPS 60
 #define MAX_BATCH 4                     // events of one producer in a frame
@@ -25,6 +26,7 @@ struct run {
     struct chance chance;
     struct disk *disk;
     struct model *model;
+    struct work *work; // a group that reads the log
     struct journal *j; // NULL: no process runs
     struct journal_options options;
     struct disk_faults faults;
@@ -392,6 +394,7 @@ static void start(struct run *r)
         disk_set_faults(r->disk, refused < OPENS_WITH_FAULTS ? &r->faults : NULL);
         uint64_t errors = disk_read_errors(r->disk);
         r->damages = 0;
+        work_begin(r->work);
         int status = journal_open(&r->options, &r->j, error);
         r->blind = disk_read_errors(r->disk) > errors;
         if (disk_is_dead(r->disk)) {
@@ -410,6 +413,7 @@ static void start(struct run *r)
     }
     disk_die_in(r->disk, 0);
     check_open(r);
+    work_open(r->work, r->j, !r->rotten && !r->blind);
 }
 
 // --- Storing
@@ -491,6 +495,22 @@ static int append(struct run *r, struct buf *frame, enum frame_kind kind,
     return status;
 }
 
+// What the group has to say, without events: a full disk has room for it.
+static void tell_alone(struct run *r)
+{
+    struct buf frame;
+    buf_init(&frame, UINT32_MAX);
+    frame_begin(&frame);
+    (void)work_collect(r->work, &frame); // there is something, as there was before
+    int status = append(r, &frame, FRAME_EVENTS, NULL, 0);
+    if (status == 0) {
+        work_stored(r->work);
+    } else if (status != -ENOSPC) {
+        end_process(r);
+    }
+    buf_fini(&frame);
+}
+
 static void publish(struct run *r)
 {
     struct model_event events[MODEL_MAX_EVENTS];
@@ -503,10 +523,14 @@ static void publish(struct run *r)
             n += send(r, p, &frame, events + n);
         }
     }
-    if (n) {
+    bool told = work_collect(r->work, &frame);
+    if (n || told) {
         int status = append(r, &frame, FRAME_EVENTS, events, n);
         if (status == 0) {
             acknowledge(r, events, n);
+            work_stored(r->work);
+        } else if (status == -ENOSPC && n && told) {
+            tell_alone(r);
         } else if (status != -ENOSPC) {
             end_process(r);
         }
@@ -576,6 +600,11 @@ static void step(struct run *r)
     if (chance_in_1000(&r->chance, r->rot_in_1000 / 4)) {
         rot(r);
     }
+    work_step(r->work, r->j);
+    if (disk_is_dead(r->disk)) {
+        end_process(r);
+        return;
+    }
     uint64_t what = chance_below(&r->chance, 100);
     if (what < 75) {
         publish(r);
@@ -608,6 +637,9 @@ static void choose(struct run *r)
                                            .segment_bytes = segments[chance_below(c, 3)],
                                            .block_bytes = blocks[chance_below(c, 3)],
                                            .on_note = on_note,
+                                           .on_state = work_on_state,
+                                           .write_state = work_write_state,
+                                           .state = r->work,
                                            .data = r };
     r->death_in_1000 = chance_below(c, 3) ? 60 : 0;
     r->rot_in_1000 = chance_below(c, 3) ? 0 : 200;
@@ -626,6 +658,7 @@ void run_seed(uint64_t seed, bool trace, struct run_counts *counts)
                      .trace = trace,
                      .counts = counts };
     model_set_seed(seed);
+    r.work = work_new(seed);
     choose(&r);
     r.model = model_new();
     for (int i = 0; i < MAX_STEPS; i++) {
@@ -640,6 +673,9 @@ void run_seed(uint64_t seed, bool trace, struct run_counts *counts)
         }
         start(&r);
     }
+    disk_set_faults(r.disk, NULL);
+    work_finish(r.work, r.j);
+    work_destroy(&r.work);
     counts->calls += disk_calls(r.disk);
     journal_close(&r.j);
     model_destroy(&r.model);
