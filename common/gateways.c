@@ -34,6 +34,7 @@ struct gateway_link {
     int64_t hello_at_ms; // next HELLO while GREETING
     int64_t listed_ms;   // last seen in the list of endpoints
     uint32_t credit;     // last said
+    bool drained;        // it answered DRAINING
 };
 
 // One entry of the configured list.
@@ -57,7 +58,8 @@ struct gateways {
     size_t n_links;
     uint32_t capacity;
     enum frame_role role;
-    bool ready, draining, closing;
+    bool ready, draining, drained, closing;
+    int64_t drain_until_ms; // while draining and not yet drained
     uv_timer_t timer;
     int64_t look_at_ms;
     struct buf out;
@@ -128,6 +130,28 @@ static void share_credit(struct gateways *g)
     }
 }
 
+// Says on_drained once when no gateway is waited for any more.
+static void check_drained(struct gateways *g)
+{
+    if (!g->draining || g->drained) {
+        return;
+    }
+    bool late = clock_mono_ms() >= g->drain_until_ms;
+    for (size_t i = 0; i < g->n_links; i++) {
+        const struct gateway_link *l = g->links[i];
+        if (l->state != LINK_ACTIVE || l->drained) {
+            continue;
+        }
+        if (!late) {
+            return;
+        }
+        log_warn("gateway %s did not answer DRAINING within %d ms, going on without it", l->name,
+                 GATEWAYS_DRAIN_MS);
+    }
+    g->drained = true;
+    g->callbacks.on_drained(g->callbacks.data);
+}
+
 // --- Hearing things
 
 static void on_welcome(struct gateway_link *l, struct reader *r, uint32_t fields)
@@ -140,6 +164,7 @@ static void on_welcome(struct gateway_link *l, struct reader *r, uint32_t fields
     (void)snprintf(l->name, sizeof l->name, "%.*s", STR_ARG(f.gateway));
     l->heartbeat_ms = f.heartbeat_ms ? f.heartbeat_ms : WORKER_HEARTBEAT_MS;
     l->state = LINK_ACTIVE;
+    l->drained = g->draining; // it gets no READY, and so sends nothing
     metric_add(&g->welcomed, 1);
     log_info("connected to gateway %s at %s", l->name, l->endpoint);
     say_number(l, FRAME_ROLE, g->role); // it may have changed since the HELLO
@@ -154,6 +179,7 @@ static void lose(struct gateway_link *l)
         share_credit(l->gateways);
     }
     l->state = LINK_DOWN;
+    check_drained(l->gateways);
 }
 
 static void on_refused(struct gateway_link *l, struct reader *r, uint32_t fields)
@@ -218,6 +244,10 @@ static void on_frame(struct gateway_link *l, struct str frame)
         break;
     case FRAME_REFUSED:
         on_refused(l, &r, fields);
+        break;
+    case FRAME_DRAINING:
+        l->drained = true;
+        check_drained(g);
         break;
     case FRAME_GOODBYE:
         lose(l);
@@ -398,6 +428,7 @@ static void on_tick(uv_timer_t *handle)
             close_link(g, i, 0);
         }
     }
+    check_drained(g);
 }
 
 // --- Opening and closing
@@ -425,7 +456,8 @@ static int parse_source(struct source *s, struct str entry)
     struct str host = rest;
     if (tcp) {
         const char *colon = memrchr(rest.p, ':', rest.n);
-        struct str port = { colon ? colon + 1 : "", colon ? (size_t)(rest.p + rest.n - colon) - 1 : 0 };
+        struct str port = { colon ? colon + 1 : "",
+                            colon ? (size_t)(rest.p + rest.n - colon) - 1 : 0 };
         if (!is_port(port) || port.n >= sizeof s->port || colon == rest.p) {
             return -EINVAL;
         }
@@ -511,11 +543,13 @@ void gateways_send(struct gateways *g, struct gateway_link *link, struct str fra
 void gateways_drain(struct gateways *g)
 {
     g->draining = true;
+    g->drain_until_ms = clock_mono_ms() + GATEWAYS_DRAIN_MS;
     for (size_t i = 0; i < g->n_links; i++) {
         if (g->links[i]->state == LINK_ACTIVE) {
             say_plain(g->links[i], FRAME_DRAINING);
         }
     }
+    check_drained(g);
 }
 
 static void release(struct gateways *g)

@@ -15,6 +15,7 @@
 #define GATEWAYS_MAX 64            // connections of one worker
 #define GATEWAYS_LOOK_MS 1000      // how often names and directories are looked at again
 #define GATEWAYS_FORGET_MS 10000   // a gateway that is not listed and not connected for this long is dropped
+#define GATEWAYS_DRAIN_MS 500      // a gateway that does not answer DRAINING for this long is not waited for
 
 struct announcement;
 struct curve;
@@ -27,6 +28,7 @@ struct gateways_callbacks {
     int (*on_request)(struct gateway_link *link, struct str frame, void *data);
     void (*on_cancel)(struct gateway_link *link, uint64_t id, void *data);
     void (*on_lost)(struct gateway_link *link, void *data); // the link must be forgotten
+    void (*on_drained)(void *data); // once, maybe within gateways_drain(): no gateway sends requests any more
     // How it is with this worker, for PONG.
     void (*on_ping)(uint32_t *ret_oldest_ms, uint32_t *ret_in_flight, void *data);
     void *data;
@@ -45,7 +47,8 @@ void gateways_ready(struct gateways *g);
 void gateways_role(struct gateways *g, enum frame_role role);
 void gateways_send(struct gateways *g, struct gateway_link *link, struct str frame);
 
-// DRAINING to all; the credit is gone.
+// DRAINING to all; the credit is gone. Requests still come until each gateway has answered (what it
+// sent before it knew); on_drained says that all have, are lost, or were silent for GATEWAYS_DRAIN_MS.
 void gateways_drain(struct gateways *g);
 
 // Connections that were welcomed.

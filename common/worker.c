@@ -90,7 +90,7 @@ struct worker {
     struct metric outbox_rows, outbox_age, store_bytes, wal_bytes, writer;
     char store_path[4096];
     char wal_path[4096 + 8];
-    bool readable, drained;
+    bool readable, idle, released; // released: no gateway sends requests any more
 };
 
 // --- Readiness and roles
@@ -280,11 +280,21 @@ static void on_send(struct gateway_link *link, struct str frame, void *data)
     gateways_send(w->gateways, link, frame);
 }
 
+// Of a worker that drains: both must have been said, in any order.
 static void on_idle(void *data)
 {
     struct worker *w = data;
-    if (!w->drained) {
-        w->drained = true;
+    w->idle = true;
+    if (w->released) {
+        process_stop(w->process);
+    }
+}
+
+static void on_released(void *data)
+{
+    struct worker *w = data;
+    w->released = true;
+    if (w->idle) {
         process_stop(w->process);
     }
 }
@@ -416,7 +426,8 @@ static int open_gateways(struct worker *w, const char *endpoints)
 {
     uint32_t capacity = (uint32_t)w->config->capacity;
     struct dispatch_callbacks answer = { on_send, on_idle, w };
-    struct gateways_callbacks callbacks = { on_request, on_cancel, on_gateway_lost, on_ping, w };
+    struct gateways_callbacks callbacks = { on_request,  on_cancel, on_gateway_lost,
+                                            on_released, on_ping,   w };
     uv_loop_t *loop = process_loop(w->process);
     int rc = announce_new(w->service, w->config->common.instance, capacity, &w->announcement);
     rc = rc ? rc : dispatch_open(loop, w->service, w->store, capacity, &answer, &w->dispatch);

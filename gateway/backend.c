@@ -242,6 +242,9 @@ static int on_draining(struct backend *b, struct worker *w)
         log_info("worker %s of %s is draining", w->instance, w->table->service->name);
         balancer_update(&b->gateway->balancer, w);
     }
+    buf_reset(&b->frame);
+    frame_plain_encode(&b->frame, FRAME_DRAINING); // behind every request that was sent to it
+    send_frame(b, w->peer);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 import json
 import signal
 import sys
+import time
 
 import msgpack
 import zmq
@@ -14,6 +15,7 @@ import zmq
 (HELLO, WELCOME, REFUSED, READY, CREDIT, REQUEST, REPLY, CANCEL, RETURN, PING, PONG, ROLE, DRAINING,
  GOODBYE) = range(1, 15)
 CAPACITY, HEARTBEAT_MS = 32, 250
+DRAIN_S = 0.5  # a gateway that does not answer DRAINING is not waited for
 
 
 def route(method, pattern, auth, body, name, status):
@@ -56,7 +58,11 @@ def main(endpoint, instance="guests-1"):
 
     send(HELLO, hello)
     silent_ms = 0
-    while not stopped:
+    leave_at = None
+    while leave_at is None or time.monotonic() < leave_at:
+        if stopped and leave_at is None:
+            send(DRAINING)
+            leave_at = time.monotonic() + DRAIN_S
         if not dealer.poll(100):
             silent_ms += 100
             if silent_ms >= 1000:  # not answered, or the gateway is gone
@@ -71,6 +77,8 @@ def main(endpoint, instance="guests-1"):
                 send(READY, CAPACITY)
             elif kind == REFUSED:
                 print(f"refused: {fields}", file=sys.stderr, flush=True)
+            elif kind == DRAINING:  # the last word: no request follows it
+                leave_at = 0
             elif kind == PING:
                 send(PONG, fields[0], 0, 0)
             elif kind == REQUEST:
@@ -78,7 +86,6 @@ def main(endpoint, instance="guests-1"):
                 body = msgpack.unpackb(body) if body else None
                 status, headers, answer = handle(principal, index, params, body)
                 send(REPLY, number, status, headers, 0, 0, 0, msgpack.packb(answer))
-    send(DRAINING)
     send(GOODBYE)
     dealer.close(1000)
 

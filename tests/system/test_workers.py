@@ -366,6 +366,28 @@ class TestAnswers:
         peer.send(REPLY, again[1], 200, [], 0, 0, 0, msgpack.packb({"ok": True}))
         assert result().json() == {"ok": True}
 
+    def test_draining_is_answered_and_no_request_follows(self, peer, lab):
+        served = Served(lab, peer)
+        second = Peer(lab.gateway_endpoints[0])
+        second.send(HELLO, {**served.hello, "instance": "odd-2"})
+        assert second.receive()[0] == WELCOME
+        results = [served.request() for _ in range(4)]
+        frames = [peer.receive() for _ in range(4)]
+        second.send(READY, 16)
+        peer.send(DRAINING)
+        peer.send(DRAINING)  # said again, answered again
+        results += [served.request() for _ in range(4)]
+        frames += iter(lambda: peer.receive(500), None)
+        others = [second.receive() for _ in range(8 - sum(f[0] == REQUEST for f in frames))]
+        assert frames[-2:] == [[DRAINING], [DRAINING]]  # behind every request
+        for worker, taken in ((peer, frames[:-2]), (second, others)):
+            for frame in taken:
+                assert frame[0] == REQUEST
+                worker.send(REPLY, frame[1], 200, [], 0, 0, 0, msgpack.packb({}))
+        assert [result().status for result in results] == [200] * 8
+        second.send(GOODBYE)
+        second.socket.close(500)
+
     def test_hello_again_replaces_the_first(self, peer, lab):
         served = Served(lab, peer)
         second = Peer(lab.gateway_endpoints[0])

@@ -17,6 +17,7 @@
 #include <sodium.h>
 
 #include "common/announce.h"
+#include "common/clock.h"
 #include "common/curve.h"
 #include "common/log.h"
 #include "common/zsocket.h"
@@ -84,7 +85,9 @@ static void refuse(struct peer *p, const char *reason)
 
 static void put_request(struct buf *b, uint64_t id)
 {
-    struct frame_request f = { .id = id, .attempt = 1, .deadline_ms = 1000, .traceparent = STR("") };
+    struct frame_request f = {
+        .id = id, .attempt = 1, .deadline_ms = 1000, .traceparent = STR("")
+    };
     frame_request_encode(b, &f);
 }
 
@@ -146,7 +149,8 @@ static void on_message(struct zsocket *s, uint32_t from, int fd, struct str mess
 static void open_peer(struct peer *p, const char *name)
 {
     char endpoint[64];
-    struct zsocket_options options = { .type = ZSOCKET_ROUTER, .max_message_bytes = FRAME_MAX_MESSAGE_BYTES };
+    struct zsocket_options options = { .type = ZSOCKET_ROUTER,
+                                       .max_message_bytes = FRAME_MAX_MESSAGE_BYTES };
     struct zsocket_callbacks callbacks = { on_message, NULL, NULL, p };
     p->name = name;
     (void)snprintf(endpoint, sizeof endpoint, "ipc://gw/%s.sock", name);
@@ -178,7 +182,7 @@ static void assert_silent(struct peer *p, int ms)
 static struct gateways *gateways;
 static struct announcement *announcement;
 static struct gateway_link *last_link, *lost_link;
-static int requests, lost;
+static int requests, lost, drained;
 static uint64_t cancelled;
 
 static int on_request(struct gateway_link *link, struct str frame, void *data)
@@ -206,6 +210,12 @@ static void on_lost(struct gateway_link *link, void *data)
     lost_link = link;
 }
 
+static void on_drained(void *data)
+{
+    (void)data;
+    drained++;
+}
+
 static void on_ping(uint32_t *ret_oldest_ms, uint32_t *ret_in_flight, void *data)
 {
     (void)data;
@@ -226,7 +236,8 @@ static const struct service service = { .name = "things", .routes = routes, .n_r
 
 static int open_result(const char *endpoints, uint32_t capacity, struct curve *curve)
 {
-    struct gateways_callbacks callbacks = { on_request, on_cancel, on_lost, on_ping, NULL };
+    struct gateways_callbacks callbacks = { on_request, on_cancel, on_lost,
+                                            on_drained, on_ping,   NULL };
     return gateways_open(&loop, endpoints, curve, announcement, capacity, &callbacks, &gateways);
 }
 
@@ -238,7 +249,7 @@ static void open_worker(uint32_t capacity)
 static int enter(void **state)
 {
     log_init("things", "test", LEVEL_FATAL, LOG_FORMAT_JSON); // refusals are wanted here
-    requests = lost = 0;
+    requests = lost = drained = 0;
     cancelled = 0;
     gateways = NULL;
     if (loop_enter(state) || mkdir("gw", 0700)) {
@@ -345,7 +356,7 @@ static void test_an_unknown_peer_says_hello_again(void **state)
     open_active(&a);
     refuse(&a, "unknown-peer");
     assert_said(&a, "HELLO:0 ROLE:0 READY:100 "); // at once, and READY, not CREDIT
-    assert_int_equal(lost, 1); // what it had asked before is void
+    assert_int_equal(lost, 1);                    // what it had asked before is void
     close_peer(&a);
 }
 
@@ -493,9 +504,11 @@ static void test_frames_that_make_no_sense(void **state)
     (void)state;
     struct peer a = { 0 };
     open_active(&a);
-    static const struct str frames[] = { STR_INIT("\xC1"), STR_INIT(""), STR_INIT("\x92\x02\x01"), STR_INIT("\x90"),
-                                         STR_INIT("\x91\x08"), STR_INIT("\x92\x0A\xA1x"), STR_INIT("\x91\x03"),
-                                         STR_INIT("\x91\x01"), STR_INIT("\x93\x02\xA1g\x01") };
+    static const struct str frames[] = {
+        STR_INIT("\xC1"),     STR_INIT(""),         STR_INIT("\x92\x02\x01"),
+        STR_INIT("\x90"),     STR_INIT("\x91\x08"), STR_INIT("\x92\x0A\xA1x"),
+        STR_INIT("\x91\x03"), STR_INIT("\x91\x01"), STR_INIT("\x93\x02\xA1g\x01")
+    };
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
         struct buf *b = empty();
         buf_append_str(b, frames[i]);
@@ -537,6 +550,7 @@ static void test_draining(void **state)
     open_active(&a);
     gateways_drain(gateways);
     assert_said(&a, "DRAINING ");
+    assert_int_equal(drained, 0);
     open_peer(&b, "b"); // nobody new is greeted
     assert_silent(&b, 1300);
     gateways_ready(gateways);
@@ -557,15 +571,86 @@ static void test_draining(void **state)
     close_peer(&b);
 }
 
+static void say_draining(struct peer *p)
+{
+    struct buf *b = empty();
+    frame_plain_encode(b, FRAME_DRAINING);
+    send_to_worker(p, b);
+}
+
+// A worker that drains is done with its gateways when the last one has answered, and not before:
+// what a gateway sent until then still arrives.
+static void test_every_gateway_answers_draining(void **state)
+{
+    (void)state;
+    struct peer a = { 0 }, b = { 0 };
+    open_active(&a);
+    open_peer(&b, "b");
+    assert_said(&b, "HELLO:0 ROLE:0 READY:50 ");
+    gateways_drain(gateways);
+    assert_said(&a, "CREDIT:50 DRAINING ");
+    assert_said(&b, "DRAINING ");
+    say_draining(&a);
+    say_draining(&a); // twice is not two gateways
+    struct buf *request = empty();
+    put_request(request, 9);
+    send_to_worker(&b, request);
+    LOOP_UNTIL(requests == 1, LIMIT_MS);
+    assert_int_equal(drained, 0);
+    say_draining(&b);
+    LOOP_UNTIL(drained == 1, LIMIT_MS);
+    say_draining(&b);
+    say_draining(&a);
+    assert_silent(&a, 2 * GATEWAYS_DRAIN_MS);
+    assert_int_equal(drained, 1); // said once
+    close_peer(&a);
+    close_peer(&b);
+}
+
+static void test_nobody_to_answer_draining(void **state)
+{
+    (void)state;
+    open_worker(CAPACITY);
+    gateways_drain(gateways);
+    assert_int_equal(drained, 1);
+}
+
+static void test_lost_gateway_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct peer a = { 0 };
+    open_active(&a);
+    int64_t since = clock_mono_ms();
+    gateways_drain(gateways);
+    assert_said(&a, "DRAINING ");
+    close_peer(&a);
+    LOOP_UNTIL(drained == 1, LIMIT_MS);
+    assert_true(clock_mono_ms() - since < GATEWAYS_DRAIN_MS);
+}
+
+static void test_silent_gateway_is_not_waited_for_long(void **state)
+{
+    (void)state;
+    struct peer a = { 0 };
+    open_active(&a);
+    int64_t since = clock_mono_ms();
+    gateways_drain(gateways);
+    LOOP_UNTIL(drained == 1, LIMIT_MS);
+    assert_true(clock_mono_ms() - since >= GATEWAYS_DRAIN_MS);
+    close_peer(&a);
+}
+
 // --- Finding gateways
 
 static void test_endpoints(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "",          ",",           "gw/*.sock",      "ipc://",         "tcp://",
-                                       "tcp://h",   "tcp://:7100", "tcp://h:",       "inproc://x",     "tcp://h:7100,x",
-                                       "tcp://h:x", "tcp://h:0",   "tcp://h:123456", "tcp://h:65536",  "tcp://h:-1",
-                                       "tcp://h:7 " };
+    static const char *const bad[] = {
+        "",          ",",           "gw/*.sock",      "ipc://",        "tcp://",
+        "tcp://h",   "tcp://:7100", "tcp://h:",       "inproc://x",    "tcp://h:7100,x",
+        "tcp://h:x", "tcp://h:0",   "tcp://h:123456", "tcp://h:65536", "tcp://h:-1",
+        "tcp://h:7 "
+    };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int rc = open_result(bad[i], CAPACITY, NULL);
         if (rc != -EINVAL) {
@@ -591,7 +676,8 @@ static void test_two_lists(void **state)
     struct peer a = { 0 }, b = { 0 };
     open_peer(&a, "a");
     open_peer(&b, "b");
-    assert_int_equal(open_result("ipc://gw/a.sock,ipc://gw/*.sock", CAPACITY, NULL), 0); // a is listed twice
+    assert_int_equal(open_result("ipc://gw/a.sock,ipc://gw/*.sock", CAPACITY, NULL),
+                     0); // a is listed twice
     gateways_ready(gateways);
     LOOP_UNTIL(gateways_active(gateways) == 2, LIMIT_MS);
     loop_for(1200);
@@ -627,7 +713,8 @@ static void test_gateways_over_tcp(void **state)
     assert_int_equal(curve_make_keys("keys"), 0);
     assert_int_equal(curve_open("keys", "gateway", 1, &server), 0);
     assert_int_equal(curve_open("keys", "client", 0, &client), 0);
-    struct zsocket_options options = { .type = ZSOCKET_ROUTER, .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
+    struct zsocket_options options = { .type = ZSOCKET_ROUTER,
+                                       .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
                                        .curve = server };
     assert_int_equal(zsocket_open(&loop, &options, &callbacks, &a.socket), 0);
     assert_int_equal(zsocket_bind(a.socket, "tcp://127.0.0.1:29010"), 0);
@@ -637,7 +724,8 @@ static void test_gateways_over_tcp(void **state)
     gateways_close(&gateways, 1000);
     assert_said(&a, "GOODBYE ");
     for (int i = 0; i < 10; i++) { // closed in the middle of looking a name up
-        assert_int_equal(open_result("tcp://localhost:29010,tcp://no-such-name.invalid:1", CAPACITY, client), 0);
+        assert_int_equal(
+            open_result("tcp://localhost:29010,tcp://no-such-name.invalid:1", CAPACITY, client), 0);
         for (int turn = 0; turn < i; turn++) {
             (void)uv_run(&loop, UV_RUN_NOWAIT);
         }
@@ -673,6 +761,10 @@ int main(void)
         CASE(test_frames_that_make_no_sense),
         CASE(test_roles),
         CASE(test_draining),
+        CASE(test_every_gateway_answers_draining),
+        CASE(test_nobody_to_answer_draining),
+        CASE(test_lost_gateway_is_not_waited_for),
+        CASE(test_silent_gateway_is_not_waited_for_long),
         CASE(test_endpoints),
         CASE(test_two_lists),
         CASE(test_a_gateway_that_is_gone_for_good),
