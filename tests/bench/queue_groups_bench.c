@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Measures what the promises of the queue cost: publishing with fdatasync, groups with durable settlements, one
-// publish at a time beside the raw disk, a paced load. One JSON line. The daemon's CPU time and the bytes that it
+// publish at a time beside the raw disk and the least that ZeroMQ can do, a paced load. One JSON line. The daemon's CPU time and the bytes that it
 // wrote are taken from /proc around each part.
 //
 //     bench_queue_groups SLUICE_QUEUE COUNT BYTES WINDOW SECONDS
@@ -16,17 +16,17 @@
 #include <unistd.h>
 
 #include "tests/bench/queue_client.h"
+#include "tests/bench/sync_echo.h"
 #include "tests/bench/usage.h"
 
 #define MEMBER_WINDOW 2000
 #define FRAME_EVENTS 100
 #define KEYS 65536       // so that the order per key does not decide the speed
 #define FANOUT 8         // groups
-#define SERIAL_ROUNDS 40 // of the queue and the raw disk, alternating
+#define SERIAL_ROUNDS 40 // of the queue, the echo and the raw disk, alternating
 #define SERIAL_PER_ROUND 50
 #define PACE_PER_S 20000
-#define MAX_PACED 2400000    // two minutes of it
-#define RAW_BYTES (64 << 20) // of the raw file, which is allocated before as a segment is
+#define MAX_PACED 2400000 // two minutes of it
 
 static struct queue_settle settle; // large
 
@@ -170,10 +170,11 @@ static void measure_groups(struct bench *b, const char *name, uint64_t first, ui
 static void serial(struct bench *b, uint64_t *seq)
 {
     char path[100];
-    double ours = 0, raw = 0;
+    double ours = 0, echoed = 0, raw = 0;
+    struct sync_echo echo;
     (void)snprintf(path, sizeof path, "%s/raw", b->home);
-    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0 || posix_fallocate(fd, 0, RAW_BYTES) || fsync(fd)) {
+    int fd = sync_echo_file(path);
+    if (fd < 0 || sync_echo_start(&echo, b->context, b->home)) {
         fail(b, path);
     }
     for (int round = 0; round < SERIAL_ROUNDS; round++) {
@@ -185,6 +186,13 @@ static void serial(struct bench *b, uint64_t *seq)
         ours += now_s() - start;
         start = now_s();
         for (int i = 0; i < SERIAL_PER_ROUND; i++) {
+            if (sync_echo_round(&echo, b->event, b->event_bytes)) {
+                fail(b, "the echo");
+            }
+        }
+        echoed += now_s() - start;
+        start = now_s();
+        for (int i = 0; i < SERIAL_PER_ROUND; i++) {
             if (write(fd, b->event, b->event_bytes) != (ssize_t)b->event_bytes || fdatasync(fd)) {
                 fail(b, path);
             }
@@ -192,8 +200,10 @@ static void serial(struct bench *b, uint64_t *seq)
         raw += now_s() - start;
     }
     (void)close(fd);
-    (void)printf("\"serial_per_s\": %.0f, \"raw_per_s\": %.0f, ",
-                 SERIAL_ROUNDS * SERIAL_PER_ROUND / ours, SERIAL_ROUNDS * SERIAL_PER_ROUND / raw);
+    sync_echo_stop(&echo);
+    const double rounds = SERIAL_ROUNDS * SERIAL_PER_ROUND;
+    (void)printf("\"serial_per_s\": %.0f, \"echo_per_s\": %.0f, \"raw_per_s\": %.0f, ",
+                 rounds / ours, rounds / echoed, rounds / raw);
 }
 
 static int by_value(const void *a, const void *b)
