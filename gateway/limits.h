@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every limit of the gateway that is not configurable, with its reason. What happens at the limit
-// stands behind the arrow. Configurable limits are in main.c's option table.
+// stands behind the arrow. Configurable limits are in the table of options.c.
 #ifndef GATEWAY_LIMITS_H
 #define GATEWAY_LIMITS_H
 

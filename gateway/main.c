@@ -11,6 +11,7 @@
 #include "gateway/listener.h"
 #include "gateway/openapi.h"
 #include "gateway/opening.h"
+#include "gateway/options.h"
 #include "gateway/own_routes.h"
 #include "gateway/revocation_feed.h"
 #include "gateway/topology.h"
@@ -20,57 +21,6 @@
 #include <sys/resource.h>
 
 #define RESERVED_FDS 256 // for what is no client: libzmq stops working when there are none left
-
-#define OPTION(name_, kind_, field, fallback_, min_, max_, help_)                                  \
-    {                                                                                              \
-        .name = name_, .kind = kind_, .offset = offsetof(struct gateway_config, field),            \
-        .fallback = fallback_, .min = min_, .max = max_, .help = help_                             \
-    }
-
-static const struct config_option options[] = {
-    CONFIG_COMMON(struct gateway_config, "gateway-1", NULL),
-    OPTION("SLUICE_LISTEN", CONFIG_STRING, listen, "127.0.0.1:8080", 1, 200,
-           "HOST:PORT of the public listener; an inherited socket (LISTEN_FDS) goes before it"),
-    OPTION("SLUICE_GATEWAY_BIND", CONFIG_STRING, bind, NULL, 1, 300,
-           "where workers connect; default ipc://$SLUICE_HOME/run/gateway/<instance>.sock"),
-    OPTION("SLUICE_QUEUE", CONFIG_STRING, queue, NULL, 1, 300,
-           "the event queue; default ipc://$SLUICE_HOME/run/queue.sock"),
-    OPTION("SLUICE_JWKS_FILE", CONFIG_STRING, jwks_file, NULL, 1, 1024,
-           "public keys of access tokens; default $SLUICE_HOME/secrets/jwks.json"),
-    OPTION("SLUICE_TOKEN_ISSUER", CONFIG_STRING, issuer, "sluice", 1, 200,
-           "iss that access tokens must have"),
-    OPTION("SLUICE_TOKEN_AUDIENCE", CONFIG_STRING, audience, "sluice", 1, 200,
-           "aud that access tokens must have"),
-    OPTION("SLUICE_ACCESS_LOG", CONFIG_BOOLEAN, access_log, "true", 0, 0,
-           "one log line for each answer"),
-    OPTION("SLUICE_MAX_CONNECTIONS", CONFIG_INTEGER, max_connections, "10000", 1, 1000000,
-           "client connections at once; more are answered 503"),
-    OPTION("SLUICE_MAX_CONNECTIONS_PER_ADDRESS", CONFIG_INTEGER, max_connections_per_address,
-           "1024", 1, 1000000, "of one client address; raise it behind a load balancer"),
-    OPTION("SLUICE_MAX_REQUESTS_PER_CONNECTION", CONFIG_INTEGER, max_requests_per_connection, "0",
-           0, INT64_MAX, "then a connection is closed; 0: never"),
-    OPTION("SLUICE_MAX_BODY", CONFIG_BYTES, body_bytes, "1MiB", 1024, 1048576,
-           "of a request, unless its route says otherwise"),
-    OPTION("SLUICE_DEADLINE", CONFIG_DURATION, deadline_ms, "5s", 100, 60000,
-           "for an answer, unless its route is stricter"),
-    OPTION("SLUICE_WAIT_QUEUE", CONFIG_INTEGER, wait_queue, "1024", 1, 65536,
-           "requests of one service that wait for a worker; more are answered 503"),
-    OPTION("SLUICE_TOKEN_CACHE", CONFIG_INTEGER, token_cache, "16384", 4, 1048576,
-           "verified tokens remembered"),
-    OPTION("SLUICE_HEADER_TIMEOUT", CONFIG_DURATION, header_ms, "10s", 100, 600000,
-           "for the head of a request"),
-    OPTION("SLUICE_BODY_TIMEOUT", CONFIG_DURATION, body_ms, "30s", 100, 600000,
-           "for the body of a request"),
-    OPTION("SLUICE_IDLE_TIMEOUT", CONFIG_DURATION, idle_ms, "60s", 100, 3600000,
-           "between two requests"),
-    OPTION("SLUICE_WRITE_TIMEOUT", CONFIG_DURATION, stall_ms, "10s", 100, 600000,
-           "for a client that takes nothing of its answer"),
-    OPTION("SLUICE_EXPECT", CONFIG_STRING, expect, NULL, 0, 1024,
-           "services, comma-separated, that must have a worker before the port opens"),
-    OPTION("SLUICE_EXPECT_WAIT", CONFIG_DURATION, expect_wait_ms, "2s", 0, 600000,
-           "how long it waits for them; then it opens without them"),
-    CONFIG_END,
-};
 
 // --- Stopping
 
@@ -281,8 +231,8 @@ static int run(int argc, char **argv)
         return EXIT_FAILED;
     }
     struct process_callbacks callbacks = { .on_drain = on_drain, .on_close = on_close, .data = g };
-    if (process_open("sluice-gateway", "the HTTP edge of Sluice", options, &g->config, argc, argv,
-                     &callbacks, &g->process, &status)) {
+    if (process_open("sluice-gateway", "the HTTP edge of Sluice", gateway_options, &g->config, argc,
+                     argv, &callbacks, &g->process, &status)) {
         free(g);
         return status;
     }
