@@ -475,7 +475,9 @@ int process_open(const char *binary, const char *summary, const struct config_op
                  void *config, int argc, char **argv, const struct process_callbacks *callbacks,
                  struct process **ret_process, int *ret_exit)
 {
-    enum startup_command command = startup_command(binary, summary, table, argc, argv);
+    const struct process_command *own = NULL;
+    enum startup_command command =
+        startup_command(binary, summary, table, callbacks->commands, argc, argv, &own);
     if (command == STARTUP_DONE || command == STARTUP_WRONG) {
         *ret_exit = command == STARTUP_DONE ? EXIT_OK : EXIT_USAGE;
         return command == STARTUP_DONE ? 1 : -EINVAL;
@@ -485,6 +487,9 @@ int process_open(const char *binary, const char *summary, const struct config_op
         *ret_exit = EXIT_CONFIG;
     } else if (command == STARTUP_HEALTHCHECK) {
         *ret_exit = startup_healthcheck(binary, config);
+        r = 1;
+    } else if (command == STARTUP_COMMAND) {
+        *ret_exit = startup_run(binary, own, config, callbacks->command_config);
         r = 1;
     } else {
         r = start(binary, table, config, callbacks, ret_process, ret_exit);

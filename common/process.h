@@ -76,16 +76,27 @@ struct process_callbacks {
     // process_fail(); the loop then runs until all of them are closed.
     void (*on_close)(struct process *p, void *data);
     void *data;
+    const struct process_command *commands; // ended by name NULL; NULL: none
+    void *command_config;                   // what their run gets
+};
+
+// A word on the command line that does something else than to serve. It runs without a loop, after
+// the configuration was loaded, and the program ends with the status that it returns.
+struct process_command {
+    const char *name; // "check-config"
+    const char *help; // a sentence for --help, in the imperative, without its full stop
+    bool needs_home;  // SLUICE_HOME must exist; common->home is then absolute
+    int (*run)(const struct process_config *common, void *config);
 };
 
 // Handles --help, --version, `healthcheck` (asks the admin listener of the running process for
-// /readyz: exits 0 or 1) and anything else by a usage error; loads config; makes and checks
-// SLUICE_HOME; sets up logging, limits (no core files, as many descriptors as allowed, umask 077),
+// /readyz: exits 0 or 1), the program's own commands, and anything else by a usage error; loads
+// config; makes and checks SLUICE_HOME; sets up logging, limits (no core files, as many descriptors as allowed, umask 077),
 // signals and the admin listener; keeps czmq's hands off signals. Call first in run(), while there
 // is one thread. binary, table and config must live until process_run() returned; config is freed
 // by it, or by process_open() itself when that does not return 0. Returns 0 with *ret_process set;
-// or 1 when the program is done (help was printed, health was checked): return *ret_exit from main;
-// or a negative errno when it failed, with the line printed and *ret_exit set.
+// or 1 when the program is done (help was printed, health was checked, a command has run): return
+// *ret_exit from main; or a negative errno when it failed, with the line printed and *ret_exit set.
 __attribute__((warn_unused_result)) int process_open(const char *binary, const char *summary,
                                                      const struct config_option *table,
                                                      void *config, int argc, char **argv,

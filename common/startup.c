@@ -21,15 +21,23 @@
 
 // --- Command line
 
-static void print_help(const char *binary, const char *summary, const struct config_option *table)
+static void print_help(const char *binary, const char *summary, const struct config_option *table,
+                       const struct process_command *commands)
 {
     printf("Usage: %s [--help | --version | healthcheck", binary);
     for (const struct config_option *o = table; o->name; o++) {
         printf("%s%s", o->flag ? " | " : "", o->flag ? o->flag : "");
     }
+    for (const struct process_command *c = commands; c && c->name; c++) {
+        printf(" | %s", c->name);
+    }
     printf("]\n\n%s\n\n", summary);
     printf("Without an argument it runs until SIGTERM or SIGINT. `healthcheck` asks the process\n"
-           "that runs with the same environment whether it is ready, and exits 0 or 1.\n\n");
+           "that runs with the same environment whether it is ready, and exits 0 or 1.\n");
+    for (const struct process_command *c = commands; c && c->name; c++) {
+        printf("`%s`: %s.\n", c->name, c->help);
+    }
+    printf("\n");
     config_help(table, stdout);
 }
 
@@ -46,25 +54,41 @@ static const struct config_option *option_of_flag(const struct config_option *ta
 }
 
 static void refuse_argument(const char *binary, const struct config_option *table,
-                            const char *argument)
+                            const struct process_command *commands, const char *argument)
 {
     fprintf(stderr, "%s: unexpected argument \"%s\"; allowed: --help, --version, healthcheck, ",
             binary, argument);
     for (const struct config_option *o = table; o->name; o++) {
         fprintf(stderr, "%s%s", o->flag ? o->flag : "", o->flag ? ", " : "");
     }
+    for (const struct process_command *c = commands; c && c->name; c++) {
+        fprintf(stderr, "%s, ", c->name);
+    }
     fputs("or none\n", stderr);
 }
 
+static const struct process_command *find_command(const struct process_command *commands,
+                                                  const char *word)
+{
+    for (const struct process_command *c = commands; c && c->name; c++) {
+        if (strcmp(c->name, word) == 0) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
 enum startup_command startup_command(const char *binary, const char *summary,
-                                     const struct config_option *table, int argc, char **argv)
+                                     const struct config_option *table,
+                                     const struct process_command *commands, int argc, char **argv,
+                                     const struct process_command **ret_command)
 {
     if (argc <= 1) {
         return STARTUP_RUN;
     }
     if (argc == 2) {
         if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-            print_help(binary, summary, table);
+            print_help(binary, summary, table, commands);
             return STARTUP_DONE;
         }
         if (strcmp(argv[1], "--version") == 0) {
@@ -74,11 +98,15 @@ enum startup_command startup_command(const char *binary, const char *summary,
         if (strcmp(argv[1], "healthcheck") == 0) {
             return STARTUP_HEALTHCHECK;
         }
+        *ret_command = find_command(commands, argv[1]);
+        if (*ret_command) {
+            return STARTUP_COMMAND;
+        }
     }
     for (int i = 1; i < argc; i++) {
         const struct config_option *o = option_of_flag(table, argv[i]);
         if (!o || setenv(o->name, "true", 1)) { // fails only without memory
-            refuse_argument(binary, table, i == 1 && argc > 2 && !o ? argv[2] : argv[i]);
+            refuse_argument(binary, table, commands, i == 1 && argc > 2 && !o ? argv[2] : argv[i]);
             return STARTUP_WRONG;
         }
     }
@@ -245,6 +273,17 @@ void startup_admin_error(const char *binary, const struct process_config *config
     fprintf(stderr,
             "%s; allowed: none, or one or two of unix:NAME and HOST:PORT, separated by a comma\n",
             reason);
+}
+
+// --- Commands
+
+int startup_run(const char *binary, const struct process_command *command,
+                struct process_config *config, void *own)
+{
+    if (command->needs_home && startup_home(binary, config, false) < 0) {
+        return EXIT_CONFIG;
+    }
+    return command->run(config, own);
 }
 
 // --- healthcheck

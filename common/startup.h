@@ -10,14 +10,29 @@
 
 #define STARTUP_ADDRESSES_BYTES 16384 // far above two paths
 
+struct process_command;
 struct process_config;
 
-enum startup_command { STARTUP_RUN, STARTUP_HEALTHCHECK, STARTUP_DONE, STARTUP_WRONG };
+enum startup_command {
+    STARTUP_RUN,
+    STARTUP_HEALTHCHECK,
+    STARTUP_COMMAND, // one of the program's own
+    STARTUP_DONE,
+    STARTUP_WRONG
+};
 
 // Reads the command line; prints help or version for STARTUP_DONE, the error for STARTUP_WRONG. A
-// flag of the table goes to the environment, for startup_config().
+// flag of the table goes to the environment, for startup_config(). commands may be NULL;
+// *ret_command is set for STARTUP_COMMAND.
 enum startup_command startup_command(const char *binary, const char *summary,
-                                     const struct config_option *table, int argc, char **argv);
+                                     const struct config_option *table,
+                                     const struct process_command *commands, int argc, char **argv,
+                                     const struct process_command **ret_command);
+
+// Runs a command after startup_config(); own is what it gets of its program's. Returns the exit
+// status.
+int startup_run(const char *binary, const struct process_command *command,
+                struct process_config *config, void *own);
 
 // Loads config and checks the instance's name. Returns 0 or a negative errno.
 __attribute__((warn_unused_result)) int

@@ -591,7 +591,7 @@ int worker_main(const struct service *service, int argc, char **argv)
     join_options(service, instance, table);
     w->service = service;
     w->config = config;
-    struct process_callbacks callbacks = { on_drain, on_close, w };
+    struct process_callbacks callbacks = { on_drain, on_close, w, service->commands, config + 1 };
     int status = EXIT_FAILED;
     if (process_open(binary, service->summary, table, config, argc, argv, &callbacks, &w->process,
                      &status)) {

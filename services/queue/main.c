@@ -116,7 +116,9 @@ static int run(int argc, char **argv)
     static struct retention retention;
     struct process *process;
     struct server *server = NULL;
-    const struct process_callbacks callbacks = { on_drain, on_close, &server };
+    const struct process_callbacks callbacks = { .on_drain = on_drain,
+                                                 .on_close = on_close,
+                                                 .data = &server };
     int status;
     if (process_open("sluice-queue",
                      "The durable event queue of Sluice. With --verify DIR [ARCHIVE] it only "

@@ -93,12 +93,31 @@ static void on_usr1(uv_signal_t *handle, int number)
     on_step(handle->data);
 }
 
+static int print_number(const struct process_config *common, void *own)
+{
+    const struct config *config = own;
+    printf("%d in %s\n", (int)config->number, common->home);
+    fflush(stdout);
+    return 7;
+}
+
+static const struct process_command commands[] = {
+    { .name = "number", .help = "prints the number", .run = print_number },
+    { .name = "home",
+      .help = "prints where it is at home",
+      .needs_home = true,
+      .run = print_number },
+    { .name = NULL },
+};
+
 static int run_program(int argc, char **argv, step_fn *set_up, struct program *program)
 {
     struct config config = { 0 };
     struct process_callbacks callbacks = { .on_drain = on_drain,
                                            .on_close = on_close,
-                                           .data = program };
+                                           .data = program,
+                                           .commands = commands,
+                                           .command_config = &config };
     struct process *p = NULL;
     int exit_status = -1;
     int r = process_open("sluice-test", "A program for tests.", table, &config, argc, argv,
@@ -447,13 +466,33 @@ static void test_command_line(void **state)
     assert_in("out", "A program for tests.");
     assert_in("out", "SLUICE_TEST_NUMBER\n      a number of its own\n      an integer from 1 to 9; "
                      "default: 5\n");
-    assert_in("out", "Usage: sluice-test [--help | --version | healthcheck | --loud]\n");
+    assert_in("out", "Usage: sluice-test [--help | --version | healthcheck | --loud | number | "
+                     "home]\n");
+    assert_in("out", "\n`number`: prints the number.\n");
     assert_in("out", "true or false, or --loud for true\n");
     assert_string_equal(content_of("err"), "");
     assert_int_equal(run_with("--halp"), EXIT_USAGE);
     assert_line("err", "sluice-test: unexpected argument \"--halp\"; allowed: --help, --version, "
-                       "healthcheck, --loud, or none");
+                       "healthcheck, --loud, number, home, or none");
     assert_int_equal(access("var", F_OK), -1); // none of this makes a home
+}
+
+static void test_command_of_its_own(void **state)
+{
+    (void)state;
+    char home[PATH_MAX + 16], here[PATH_MAX];
+    assert_int_equal(run_with("number"), 7);
+    assert_line("out", "5 in ./var");
+    assert_int_equal(access("var", F_OK), -1);
+    assert_int_equal(run_with("home"), EXIT_CONFIG); // there is none
+    assert_int_equal(mkdir("var", 0700), 0);
+    assert_int_equal(run_with("home"), 7);
+    assert_non_null(getcwd(here, sizeof(here)));
+    snprintf(home, sizeof(home), "\n5 in %s/var\n", here);
+    assert_in("out", home);
+    assert_int_equal(setenv("SLUICE_TEST_NUMBER", "10", 1), 0);
+    assert_int_equal(run_with("number"), EXIT_CONFIG); // wrong configuration runs nothing
+    assert_in("err", "SLUICE_TEST_NUMBER");
 }
 
 static void stop_loud(struct program *program)
@@ -796,6 +835,7 @@ int main(void)
         CASE(test_a_killed_instance_starts_again),
         CASE(test_admin_choices),
         CASE(test_the_host_name_in_the_instance),
+        CASE(test_command_of_its_own),
         CASE(test_healthcheck),
         CASE(test_surroundings),
         CASE(test_signals_are_not_czmqs),
