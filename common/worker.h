@@ -21,22 +21,21 @@
 #include "common/config.h"
 #include "proto/queue_frames.h"
 
-#define WORKER_COMPUTE_THREADS 2 // argon2id takes 19 MiB and a core each
-#define WORKER_COMPUTE_QUEUE 64  // calls that wait for a thread; more get 503
+#define WORKER_COMPUTE_THREADS 2     // argon2id takes 19 MiB and a core each
+#define WORKER_COMPUTE_QUEUE 64      // calls that wait for a thread; more get 503
 #define WORKER_HEARTBEAT_MS 250
 #define WORKER_IDEMPOTENCY_MS (24 * 3600 * 1000)
-#define WORKER_MAX_QUERY 8 // declared query parameters of a route
+#define WORKER_MAX_QUERY 8           // declared query parameters of a route
 
 enum query_kind { QUERY_STRING, QUERY_INTEGER, QUERY_CHOICE, QUERY_CHOICES };
 
 struct query_param {
     const char *name;
     enum query_kind kind;
-    int64_t min, max;     // of the integer, or of the length in bytes
-    const char *fallback; // NULL: absent when not given
-    bool required;        // 400 when it is not given
-    const char
-        *choices; // "a|b|c". QUERY_CHOICE: one of them; QUERY_CHOICES: one or, with commas, several
+    int64_t min, max;      // of the integer, or of the length in bytes
+    const char *fallback;  // NULL: absent when not given
+    bool required;         // 400 when it is not given
+    const char *choices;   // "a|b|c". QUERY_CHOICE: one of them; QUERY_CHOICES: one or, with commas, several
     const char *description;
 };
 
@@ -50,34 +49,31 @@ enum route_key {
 
 struct route {
     const char *method;
-    const char *pattern;   // "/v1/orders/{id}/pay"
-    const char *operation; // operationId
+    const char *pattern;                  // "/v1/orders/{id}/pay"
+    const char *operation;                // operationId
     const char *summary;
-    const char *tag; // "" for the service's name
+    const char *tag;                      // "" for the service's name
     enum frame_auth auth;
     enum frame_body body;
-    enum route_key key;              // what an Idempotency-Key does here
-    bool if_match;                   // needs If-Match: handlers use call_precondition()
-    const struct message *request;   // of the body
-    const struct message *reply;     // of the success answer; NULL: none
-    int success;                     // its status: 200, 201, 204
-    enum problem problems[12];       // those this route itself answers with, as PROBLEMS(...)
-    const struct query_param *query; // ended by name NULL; NULL: none
-    uint32_t deadline_ms;            // 0: the gateway's default
+    enum route_key key;                   // what an Idempotency-Key does here
+    bool if_match;                        // needs If-Match: handlers use call_precondition()
+    const struct message *request;        // of the body
+    const struct message *reply;          // of the success answer; NULL: none
+    int success;                          // its status: 200, 201, 204
+    enum problem problems[12];            // those this route itself answers with, as PROBLEMS(...)
+    const struct query_param *query;      // ended by name NULL; NULL: none
+    uint32_t deadline_ms;                 // 0: the gateway's default
     call_fn *read, *compute, *write;
 };
 
 // The problems of a route. MALFORMED_REQUEST (0) is never a route's own, so a short list ends by
 // itself.
-#define PROBLEMS(...)                                                                              \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
+#define PROBLEMS(...) { __VA_ARGS__ }
 
 // Events that a service listens to. The cursor is kept in the service's store, in the transaction
 // of the effect: each event takes effect once, in order, even across crashes.
 struct subscription {
-    const char *name;                       // of the cursor
+    const char *name;          // of the cursor
     const char *filters[QUEUE_MAX_FILTERS]; // ended by NULL
     // Runs in the writer thread inside the transaction. A negative errno rolls the event's effects
     // back and takes the store out of service for -EIO and -ENOSPC; other errors are logged and the
@@ -93,11 +89,11 @@ struct periodic {
 };
 
 struct service {
-    const char *name;    // "users"
-    const char *summary; // for --help and OpenAPI
+    const char *name;                       // "users"
+    const char *summary;                    // for --help and OpenAPI
     const struct route *routes;
     size_t n_routes;
-    const char *const *migrations; // see common/store.h; NULL: a service without a store
+    const char *const *migrations;          // see common/store.h; NULL: a service without a store
     size_t n_migrations;
     const struct subscription *subscriptions;
     size_t n_subscriptions;
