@@ -294,7 +294,8 @@ static int describe_route(struct announcement *a, const struct service *s, size_
                                .keyed = r->key != ROUTE_KEY_IGNORED,
                                .auth = r->auth,
                                .body = r->body,
-                               .deadline_ms = r->deadline_ms };
+                               .deadline_ms = r->deadline_ms,
+                               .sensitive = r->sensitive };
     if (strcmp(r->method, "GET") == 0) {
         want_header(f, "if-none-match");
     }

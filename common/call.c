@@ -28,6 +28,11 @@ void call_set_cursor_key(const unsigned char key[32])
 
 // --- Asking
 
+struct str call_client(const struct call *c)
+{
+    return c->frame.client;
+}
+
 const struct principal *call_principal(const struct call *c)
 {
     return &c->principal;

@@ -30,6 +30,9 @@ bool call_is_admin(const struct call *c);
 // Whether the caller is this user. False for nobody.
 bool call_is_user(const struct call *c, struct str user_id);
 
+// Address of the client as text, IPv4 or IPv6, for limits by address; empty: not known.
+struct str call_client(const struct call *c);
+
 // Value of path parameter number i, in the order of the pattern.
 struct str call_param(const struct call *c, size_t i);
 

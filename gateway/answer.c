@@ -127,6 +127,12 @@ static void log_access(struct exchange *x, int status, int64_t duration_us)
     access_log_write(&g->access_log, &entry);
 }
 
+// Fields of every answer, whatever it says.
+static void write_common_fields(struct exchange *x)
+{
+    response_field(&x->gateway->response, STR("X-Request-Id"), str_of(x->request_id));
+}
+
 // Ends the head and hands everything to the connection. x is gone afterwards.
 static void finish(struct exchange *x, int status, struct str content_type, int64_t now_us)
 {
@@ -135,7 +141,7 @@ static void finish(struct exchange *x, int status, struct str content_type, int6
     const struct http_request *request = &x->request;
     bool close =
         !request->keep_alive || request->stage != HTTP_STAGE_COMPLETE || connection_must_close(c);
-    response_field(&g->response, STR("X-Request-Id"), str_of(x->request_id));
+    write_common_fields(x);
     if (close) {
         response_field(&g->response, STR("Connection"), STR("close"));
     } else if (request->http_1_0) {
@@ -166,7 +172,7 @@ static void write_problem_fields(struct exchange *x, const struct problem_detail
     } else if (d->status == 401) {
         response_field(r, STR("WWW-Authenticate"), STR("Bearer realm=\"sluice\""));
     } else if (d->status == 503 || d->status == 429) {
-        response_number(r, STR("Retry-After"), RETRY_AFTER_S);
+        response_number(r, STR("Retry-After"), x->retry_after_s ? x->retry_after_s : RETRY_AFTER_S);
     }
 }
 

@@ -42,6 +42,7 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->authenticated = x->refused = false;
     x->detail = x->token_error = NULL;
     x->started_us = 0;
+    x->retry_after_s = 0;
     x->body = (struct str){ NULL, 0 };
     x->request_id[0] = '\0';
     memset(&x->trace, 0, sizeof x->trace);

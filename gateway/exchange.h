@@ -25,6 +25,7 @@ struct exchange {
     const char *detail;      // of it; NULL: the problem's own text
     const char *token_error; // of WWW-Authenticate; NULL: no token was there
     char detail_text[160];   // where detail is made of parts
+    uint32_t retry_after_s;  // of 429 and 503; 0: RETRY_AFTER_S
     int64_t started_us;      // when the request was complete
     uint64_t due_ms;         // deadline, loop time
     struct trace trace;      // the gateway's span

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/request_frame.h"
 
+#include "gateway/connection.h"
+
 void request_frame_prepare(struct exchange *x)
 {
     struct http_request *r = &x->request;
@@ -53,5 +55,6 @@ void request_frame_encode(const struct exchange *x, const struct table *table, u
     memcpy(f.query, target->query, f.n_query * sizeof *f.query);
     f.n_headers = collect_headers(x, router_frame_route(table, x->route), f.headers);
     f.body = x->body;
+    f.client = str_of(connection_client(x->connection));
     frame_request_encode(frame, &f);
 }

@@ -137,6 +137,7 @@ static void apply_definition(struct route *route, const struct frame_route *f)
     route->keyed = f->keyed;
     route->auth = f->auth;
     route->body = f->body;
+    route->sensitive = f->sensitive;
     route->deadline_ms = f->deadline_ms;
     route->max_body_bytes = f->max_body_bytes;
     route->operation = f->operation;

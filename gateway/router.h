@@ -42,7 +42,7 @@ struct route {
     enum method method;
     char *pattern; // owned
     bool live;     // some table has it
-    bool write, keyed;
+    bool write, keyed, sensitive;
     enum frame_auth auth;
     enum frame_body body;
     uint32_t deadline_ms;          // 0: the default

@@ -117,7 +117,7 @@ int frame_open(struct reader *r, enum frame_type *ret_type, uint32_t *ret_fields
 
 static void encode_route(struct buf *b, const struct frame_route *f)
 {
-    writer_map(b, 10);
+    writer_map(b, 11);
     writer_key(b, "method");
     writer_str(b, f->method);
     writer_key(b, "pattern");
@@ -141,6 +141,8 @@ static void encode_route(struct buf *b, const struct frame_route *f)
     }
     writer_key(b, "operation");
     writer_str(b, f->operation);
+    writer_key(b, "sensitive");
+    writer_bool(b, f->sensitive);
 }
 
 static void encode_problem(struct buf *b, const struct frame_problem *f)
@@ -226,6 +228,8 @@ static int decode_route_member(struct reader *r, struct str key, struct frame_ro
         return read_strings(r, f->headers, FRAME_MAX_HEADERS, &f->n_headers);
     } else if (is(key, "operation")) {
         return reader_str(r, &f->operation);
+    } else if (is(key, "sensitive")) {
+        return reader_bool(r, &f->sensitive);
     }
     return reader_skip(r);
 }
@@ -417,7 +421,7 @@ static int read_principal(struct reader *r, struct frame_principal *p)
 
 void frame_request_encode(struct buf *b, const struct frame_request *f)
 {
-    begin(b, FRAME_REQUEST, 10);
+    begin(b, FRAME_REQUEST, 11);
     writer_uint(b, f->id);
     writer_uint(b, f->attempt);
     writer_uint(b, f->deadline_ms);
@@ -431,17 +435,19 @@ void frame_request_encode(struct buf *b, const struct frame_request *f)
     write_pairs(b, f->query, f->n_query);
     write_pairs(b, f->headers, f->n_headers);
     write_body(b, f->body);
+    writer_str(b, f->client);
 }
 
 int frame_request_decode(struct reader *r, uint32_t fields, struct frame_request *ret)
 {
+    ret->client = STR("");
     return fields < 10 || reader_uint(r, &ret->id) || read_u32(r, &ret->attempt) ||
                    read_u32(r, &ret->deadline_ms) || reader_str(r, &ret->traceparent) ||
                    read_principal(r, &ret->principal) || read_u32(r, &ret->route) ||
                    read_strings(r, ret->params, FRAME_MAX_PARAMS, &ret->n_params) ||
                    read_pairs(r, ret->query, FRAME_MAX_QUERY, &ret->n_query) ||
                    read_pairs(r, ret->headers, FRAME_MAX_HEADERS, &ret->n_headers) ||
-                   read_body(r, &ret->body)
+                   read_body(r, &ret->body) || (fields > 10 && reader_str(r, &ret->client))
                ? -EBADMSG
                : 0;
 }

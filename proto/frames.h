@@ -77,6 +77,7 @@ struct frame_route {
     struct str headers[FRAME_MAX_HEADERS]; // request headers it wants, lower case
     size_t n_headers;
     struct str operation;   // OpenAPI Operation Object, JSON
+    bool sensitive;         // its body or its answer holds credentials
 };
 
 struct frame_problem {
@@ -128,6 +129,7 @@ struct frame_request {
     struct frame_pair headers[FRAME_MAX_HEADERS]; // those the route asked for and the request had
     size_t n_headers;
     struct str body;         // MessagePack; p == NULL: none
+    struct str client;       // address of the client, as text; empty: the gateway does not say
 };
 
 struct frame_reply {

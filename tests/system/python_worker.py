@@ -33,14 +33,15 @@ PROBLEM = {"slug": "no-such-guest", "status": 404, "title": "No such guest",
 guests = []
 
 
-def handle(principal, index, params, body):
+def handle(principal, index, params, body, client):
     """(status, headers, body) of one request."""
     if index == 0:
         number = int(params[0]) if params[0].isdigit() else 0
         if not 1 <= number <= len(guests):
             return 404, [], {"slug": "no-such-guest", "detail": f"There are {len(guests)} guests."}
         return 200, [["etag", f'"{number}"']], guests[number - 1]
-    guests.append({"name": body["name"], "by": principal[0], "role": principal[1]})
+    guests.append({"name": body["name"], "by": principal[0], "role": principal[1],
+                   "from": client})
     return 201, [["location", f"/v1/guests/{len(guests)}"]], {"number": len(guests)}
 
 
@@ -82,9 +83,9 @@ def main(endpoint, instance="guests-1"):
             elif kind == PING:
                 send(PONG, fields[0], 0, 0)
             elif kind == REQUEST:
-                number, _, _, _, principal, index, params, _, _, body = fields[:10]
+                number, _, _, _, principal, index, params, _, _, body, client = fields[:11]
                 body = msgpack.unpackb(body) if body else None
-                status, headers, answer = handle(principal, index, params, body)
+                status, headers, answer = handle(principal, index, params, body, client)
                 send(REPLY, number, status, headers, 0, 0, 0, msgpack.packb(answer))
     send(GOODBYE)
     dealer.close(1000)

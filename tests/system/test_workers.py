@@ -67,7 +67,8 @@ class TestPythonWorker:
         answer = ada.post("/v1/guests", {"name": "Grace"})
         assert answer.status == 201
         path = answer.headers["Location"]
-        assert client.get(path).json() == {"name": "Grace", "by": ada.id, "role": "user"}
+        guest = {"name": "Grace", "by": ada.id, "role": "user", "from": "127.0.0.1"}
+        assert client.get(path).json() == guest
         assert client.get(path).etag == f'"{answer.json()["number"]}"'
         assert (
             msgpack.unpackb(client.get(path, accept="application/msgpack").body)["name"] == "Grace"

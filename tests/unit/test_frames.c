@@ -161,7 +161,8 @@ static void fill_hello(struct frame_hello *f)
                                          .max_body_bytes = UINT32_MAX,
                                          .headers = { STR("if-match"), STR("idempotency-key") },
                                          .n_headers = 2,
-                                         .operation = STR("{\"operationId\":\"payOrder\"}") };
+                                         .operation = STR("{\"operationId\":\"payOrder\"}"),
+                                         .sensitive = true };
     f->routes[1] = (struct frame_route){ .method = STR("GET"), .pattern = STR("/v1/orders") };
     f->problems[0] = (struct frame_problem){ STR("no-such-thing"), 410, STR("No such thing"), STR("It is gone.") };
     f->n_problems = 1;
@@ -200,7 +201,8 @@ static void test_hello(void **state)
     assert_int_equal(route->n_headers, 2);
     assert_str(route->headers[1], "idempotency-key");
     assert_str(route->operation, "{\"operationId\":\"payOrder\"}");
-    assert_false(hello.routes[1].write || hello.routes[1].keyed);
+    assert_true(route->sensitive);
+    assert_false(hello.routes[1].write || hello.routes[1].keyed || hello.routes[1].sensitive);
     assert_int_equal(hello.n_problems, 1);
     assert_str(hello.problems[0].slug, "no-such-thing");
     assert_int_equal(hello.problems[0].status, 410);
@@ -432,6 +434,7 @@ static void fill_request(struct frame_request *f)
     f->n_headers = 1;
     f->headers[0] = (struct frame_pair){ STR("if-match"), STR("\"1\"") };
     f->body = STR("\x80");
+    f->client = STR("2001:db8::1");
 }
 
 static void test_request(void **state)
@@ -458,13 +461,16 @@ static void test_request(void **state)
     assert_int_equal(request.n_headers, 1);
     assert_str(request.headers[0].value, "\"1\"");
     assert_str(request.body, "\x80");
+    assert_str(request.client, "2001:db8::1");
     assert_sturdy();
 }
 
 static void test_request_of_nobody_without_body(void **state)
 {
     (void)state;
-    struct frame_request f = { .id = 1, .attempt = 1, .traceparent = STR("") };
+    struct frame_request f = {
+        .id = 1, .attempt = 1, .traceparent = STR(""), .client = STR("")
+    };
     memset(&request, 'x', sizeof request);
     frame_request_encode(&b, &f);
     uint32_t fields;
@@ -473,10 +479,12 @@ static void test_request_of_nobody_without_body(void **state)
     assert_null(request.principal.id.p);
     assert_null(request.principal.role.p);
     assert_null(request.body.p);
+    assert_int_equal(request.client.n, 0);
     assert_int_equal(request.n_params + request.n_query + request.n_headers, 0);
     assert_sturdy();
 }
 
+// As a gateway sends it that does not know of the field `client` yet.
 static int request_with(size_t params, size_t query, size_t headers)
 {
     static const struct frame_pair pair = { STR_INIT("n"), STR_INIT("v") };
@@ -513,6 +521,7 @@ static void test_request_limits(void **state)
     assert_int_equal(request.n_params, FRAME_MAX_PARAMS);
     assert_int_equal(request.n_query, FRAME_MAX_QUERY);
     assert_int_equal(request.n_headers, FRAME_MAX_HEADERS);
+    assert_true(request.client.p && request.client.n == 0);
     assert_int_equal(request_with(FRAME_MAX_PARAMS + 1, 0, 0), -EBADMSG);
     assert_int_equal(request_with(0, FRAME_MAX_QUERY + 1, 0), -EBADMSG);
     assert_int_equal(request_with(0, 0, FRAME_MAX_HEADERS + 1), -EBADMSG);

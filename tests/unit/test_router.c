@@ -155,12 +155,14 @@ static void test_side_by_side(void **state)
     start("users", "2");
     struct frame_route *f = hello_route(&hello, "GET", "/both");
     f->deadline_ms = 2000;
+    f->sensitive = true;
     f->headers[0] = STR("x-new");
     f->n_headers = 1;
     struct table *two = join();
     struct route *both = find("/both", METHOD_GET), *old = find("/old", METHOD_GET);
     assert_non_null(old);
     assert_int_equal(both->deadline_ms, 2000);
+    assert_true(both->sensitive);
     assert_int_equal(both->index[one->slot], 1);
     assert_int_equal(both->index[two->slot], 0);
     assert_int_equal(old->index[two->slot], -1);
@@ -169,6 +171,7 @@ static void test_side_by_side(void **state)
 
     router_leave(&router, &two); // rolled back
     assert_int_equal(both->deadline_ms, 1000);
+    assert_false(both->sensitive);
     assert_non_null(find("/old", METHOD_GET));
     router_leave(&router, &one);
 }
