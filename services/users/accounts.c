@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "services/users/password.h"
 #include "services/users/sessions.h"
+#include "services/users/strength.h"
 #include "services/users/throttle.h"
 
 #include <errno.h>
@@ -52,6 +53,20 @@ static int find_visible(struct call *c, struct account *ret_account)
     return r > 0 && visible ? 1 : call_problem(c, PROBLEM_NOT_FOUND, NULL);
 }
 
+static int reply_invalid(struct call *c, const char *pointer, const char *detail)
+{
+    call_problem_at(c, pointer, "%s", detail);
+    return call_problem(c, PROBLEM_INVALID_FIELDS, NULL);
+}
+
+// Refuses a new password that is guessed early. Returns 1 when it may be taken, 0 after answering.
+static int allow_password(struct call *c, struct str password, struct str email, struct str name)
+{
+    struct strength_hints hints = { .email = email, .name = name };
+    char reason[STRENGTH_REASON_SIZE];
+    return password_strong(password, &hints, reason) || reply_invalid(c, "#/password", reason);
+}
+
 // --- Making
 
 int on_user_create_read(struct call *c)
@@ -67,7 +82,11 @@ int on_user_create_compute(struct call *c)
 {
     const struct user_create *in = call_body(c);
     char *hash = call_state(c, PASSWORD_HASH_SIZE);
-    return hash ? password_hash(in->password, hash) : -ENOMEM;
+    if (!hash) {
+        return -ENOMEM;
+    }
+    return allow_password(c, in->password, in->email, in->name) ? password_hash(in->password, hash)
+                                                                : 0;
 }
 
 int on_user_create_write(struct call *c)
@@ -165,14 +184,9 @@ struct change {
     int64_t version; // of the account that the first stages looked at
     bool verify;     // current_password, against old_hash
     char old_hash[PASSWORD_HASH_SIZE];
+    struct str email, name;            // what they will be
     char new_hash[PASSWORD_HASH_SIZE]; // empty: the password stays
 };
-
-static int reply_invalid(struct call *c, const char *pointer, const char *detail)
-{
-    call_problem_at(c, pointer, "%s", detail);
-    return call_problem(c, PROBLEM_INVALID_FIELDS, NULL);
-}
 
 // Checks what a patch asks for against who asks. Returns 1 when it may go on, 0 after answering.
 static int allow_patch(struct call *c, const struct user_patch *in, const struct account *a,
@@ -215,6 +229,8 @@ int on_user_patch_read(struct call *c)
     }
     change->version = a.version;
     memcpy(change->old_hash, a.password, sizeof change->old_hash);
+    change->email = MESSAGE_HAS(in, user_patch, email) ? in->email : call_copy(c, str_of(a.email));
+    change->name = MESSAGE_HAS(in, user_patch, name) ? in->name : call_copy(c, str_of(a.name));
     return 0;
 }
 
@@ -233,8 +249,11 @@ int on_user_patch_compute(struct call *c)
         }
         throttle_passed(call_param(c, 0), clock_mono_ms());
     }
-    bool hash = MESSAGE_HAS(in, user_patch, password);
-    return hash ? password_hash(in->password, change->new_hash) : 0;
+    if (!MESSAGE_HAS(in, user_patch, password) ||
+        !allow_password(c, in->password, change->email, change->name)) {
+        return 0;
+    }
+    return password_hash(in->password, change->new_hash);
 }
 
 static bool set_if_given(char *field, size_t size, bool given, struct str value)

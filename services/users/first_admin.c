@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/outbox.h"
 #include "services/users/accounts.h"
+#include "services/users/strength.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -15,13 +16,28 @@
 
 static char password[PASSWORD_MAX + 1]; // empty: there is none
 
-int first_admin_open(struct str given, char error[CONFIG_ERROR_SIZE])
+// As for everybody: the name of the field, then the reason.
+static int check_strength(struct str given, char error[CONFIG_ERROR_SIZE])
+{
+    struct strength_hints hints = { STR(FIRST_ADMIN_EMAIL), STR(FIRST_ADMIN_NAME) };
+    char reason[STRENGTH_REASON_SIZE];
+    if (password_strong(given, &hints, reason)) {
+        return 0;
+    }
+    (void)snprintf(error, CONFIG_ERROR_SIZE, "the password of %s %s", FIRST_ADMIN_EMAIL, reason);
+    return -EINVAL;
+}
+
+int first_admin_open(struct str given, bool is_new, char error[CONFIG_ERROR_SIZE])
 {
     if (given.n > 0 &&
         (given.n < PASSWORD_MIN || given.n > PASSWORD_MAX || memchr(given.p, '\0', given.n))) {
         (void)snprintf(error, CONFIG_ERROR_SIZE,
                        "the password of %s has %zu bytes; allowed are %d to %d, none of them 0",
                        FIRST_ADMIN_EMAIL, given.n, PASSWORD_MIN, PASSWORD_MAX);
+        return -EINVAL;
+    }
+    if (given.n > 0 && is_new && check_strength(given, error)) {
         return -EINVAL;
     }
     if (given.n > 0) {

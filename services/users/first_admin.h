@@ -11,8 +11,9 @@
 #define FIRST_ADMIN_NAME "Administrator"
 
 // Sets the password, or that there is none (empty), which is an error only when the account has to
-// be made. Returns 0 or -EINVAL with one line in error.
-__attribute__((warn_unused_result)) int first_admin_open(struct str password,
+// be made. is_new: it will be, so a weak password is refused. Returns 0 or -EINVAL with one line in
+// error.
+__attribute__((warn_unused_result)) int first_admin_open(struct str password, bool is_new,
                                                          char error[CONFIG_ERROR_SIZE]);
 void first_admin_close(void);
 

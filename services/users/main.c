@@ -195,8 +195,9 @@ static int open_first_admin(const struct users_config *config, const char *home,
     struct buf password;
     int r = read_secret(config->admin_password, home, "admin-password", &password, error);
     // Without a store the account has to be made; else on_first_admin() knows whether it has.
-    if (r == 0 || (r == -ENOENT && has_store(home))) {
-        r = first_admin_open(buf_str(&password), error);
+    bool is_new = !has_store(home);
+    if (r == 0 || (r == -ENOENT && !is_new)) {
+        r = first_admin_open(buf_str(&password), is_new, error);
     }
     forget_secret(&password);
     return r;

@@ -143,6 +143,12 @@ class TestEnvironment:
         assert "SLUICE_ADMIN_PASSWORD" in line or "admin@sluice.local" in line
         assert "hunter2" not in line
 
+    def test_weak_first_password_is_refused(self, home):
+        result = start("sluice-users", home, SLUICE_ADMIN_PASSWORD="administrator1")
+        line = complaint(result)
+        assert result.returncode == CONFIG, line
+        assert "admin@sluice.local is guessed too early" in line and "strator" not in line
+
     def test_secret_from_a_file_that_is_not_there(self, home):
         line = complaint(start("sluice-users", home, SLUICE_TOKEN_KEY_FILE="/none/such"))
         assert "/none/such" in line

@@ -74,8 +74,16 @@ class TestMaking:
             "#/name",
         }
 
+    @pytest.mark.parametrize("password", ["password1", "aaaaaaaaaaaa", "Eve-Adams", "2026-11-26"])
+    def test_weak_password_is_refused_with_the_reason(self, api, password):
+        answer = register(api, name="Eve Adams", password=password)
+        assert (answer.status, answer.slug) == (422, "invalid-fields")
+        (error,) = answer.json()["errors"]
+        assert error["pointer"] == "#/password" and "is guessed too early" in error["detail"]
+        assert password not in answer.body.decode()
+
     def test_longest_password_counts_to_its_end(self, api):
-        email, password = f"{fresh('eve')}@example.com", "ß" * 256
+        email, password = f"{fresh('eve')}@example.com", "Vier rote Räder " + "ß" * 240
         assert register(api, email=email, password=password).status == 201
         login = {"email": email, "password": password[:-1] + "s"}
         assert api.post("/v1/sessions", login).status == 401
@@ -142,6 +150,15 @@ class TestChanging:
         answer = eve.patch(path, {"email": new, "current_password": PASSWORD}, if_match="*")
         assert (answer.status, answer.json()["email"]) == (200, new)
 
+    def test_new_password_must_be_strong_for_this_account(self, new_person):
+        eve = new_person()
+        path = f"/v1/users/{eve.id}"
+        for patch in ({"password": eve.email}, {"password": "Grüß Gott 1", "name": "Grüß Gott"}):
+            answer = eve.patch(path, {**patch, "current_password": PASSWORD}, if_match="*")
+            assert (answer.status, answer.slug) == (422, "invalid-fields")
+            assert answer.json()["errors"][0]["pointer"] == "#/password"
+        assert Person(eve.port, eve.email).get("/v1/users/me").status == 200  # the old one holds
+
     def test_address_of_another_is_taken(self, new_person, bob):
         eve = new_person()
         answer = eve.patch(
@@ -152,7 +169,7 @@ class TestChanging:
     def test_new_password_ends_the_other_sessions(self, new_person, suite):
         eve = new_person()
         other = Person(suite.port, eve.email)
-        patch = {"password": "a new password", "current_password": PASSWORD}
+        patch = {"password": "a new passphrase of mine", "current_password": PASSWORD}
         assert eve.patch(f"/v1/users/{eve.id}", patch, if_match="*").status == 200
         wait_for(
             lambda: other.get("/v1/users/me").status == 401,
