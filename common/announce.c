@@ -295,7 +295,8 @@ static int describe_route(struct announcement *a, const struct service *s, size_
                                .auth = r->auth,
                                .body = r->body,
                                .deadline_ms = r->deadline_ms,
-                               .sensitive = r->sensitive };
+                               .sensitive = r->sensitive,
+                               .internal = r->internal };
     if (strcmp(r->method, "GET") == 0) {
         want_header(f, "if-none-match");
     }

@@ -58,6 +58,7 @@ struct route {
     enum route_key key;                   // what an Idempotency-Key does here
     bool if_match;                        // needs If-Match: handlers use call_precondition()
     bool sensitive;                       // credentials are in its body or its answer (PROTOCOL.md 2.2)
+    bool internal;                        // only gateways ask here (PROTOCOL.md 2.13)
     const struct message *request;        // of the body
     const struct message *reply;          // of the success answer; NULL: none
     int success;                          // its status: 200, 201, 204

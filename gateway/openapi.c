@@ -46,11 +46,11 @@ static bool same_path(const struct route *a, const struct route *b)
     return pattern_same(str_of(a->pattern), str_of(b->pattern));
 }
 
-// Whether an earlier live route has the same path.
+// Whether an earlier public route has the same path.
 static bool is_listed(const struct router *r, size_t i)
 {
     for (size_t k = 0; k < i; k++) {
-        if (r->routes[k]->live && same_path(r->routes[k], r->routes[i])) {
+        if (route_is_public(r->routes[k]) && same_path(r->routes[k], r->routes[i])) {
             return true;
         }
     }
@@ -66,7 +66,7 @@ static void append_path(const struct router *r, size_t i, struct buf *b)
     buf_append_z(b, ":{");
     for (size_t k = i; k < r->n_routes; k++) {
         const struct route *route = r->routes[k];
-        if (route->live && same_path(route, r->routes[i])) {
+        if (route_is_public(route) && same_path(route, r->routes[i])) {
             buf_printf(b, "%s\"%s\":", first ? "" : ",", keys[route->method]);
             buf_append_str(b, route->operation.n ? route->operation : STR("{\"responses\":{}}"));
             first = false;
@@ -80,7 +80,7 @@ static void append_paths(const struct router *r, struct buf *b)
     bool first = true;
     buf_append_z(b, "\"paths\":{");
     for (size_t i = 0; i < r->n_routes; i++) {
-        if (r->routes[i]->live && !is_listed(r, i)) {
+        if (route_is_public(r->routes[i]) && !is_listed(r, i)) {
             buf_append_z(b, first ? "" : ",");
             append_path(r, i, b);
             first = false;

@@ -69,7 +69,7 @@ int route_tree_build(struct route_tree *t, struct route *const *routes, size_t n
     struct node *root = arena_alloc(&nodes, sizeof *root);
     int rc = root ? 0 : -ENOMEM;
     for (size_t i = 0; i < n && rc == 0; i++) {
-        rc = routes[i]->live ? plant(&nodes, root, routes[i]) : 0;
+        rc = route_is_public(routes[i]) ? plant(&nodes, root, routes[i]) : 0;
     }
     if (rc) {
         arena_fini(&nodes);

@@ -138,6 +138,7 @@ static void apply_definition(struct route *route, const struct frame_route *f)
     route->auth = f->auth;
     route->body = f->body;
     route->sensitive = f->sensitive;
+    route->internal = f->internal;
     route->deadline_ms = f->deadline_ms;
     route->max_body_bytes = f->max_body_bytes;
     route->operation = f->operation;
@@ -343,6 +344,14 @@ const struct frame_problem *router_problem(const struct router *r, struct str sl
         }
     }
     return NULL;
+}
+
+struct route *router_internal(const struct router *r, struct str service, enum method method,
+                              struct str pattern)
+{
+    const struct service *s = find_service(r, service);
+    struct route *route = s ? find_route(r, s, method, pattern) : NULL;
+    return route && route->live && route->internal ? route : NULL;
 }
 
 const struct frame_route *router_frame_route(const struct table *table, const struct route *route)

@@ -43,6 +43,7 @@ struct route {
     char *pattern; // owned
     bool live;     // some table has it
     bool write, keyed, sensitive;
+    bool internal; // of the gateway's own questions; clients do not find it
     enum frame_auth auth;
     enum frame_body body;
     uint32_t deadline_ms;          // 0: the default
@@ -51,6 +52,12 @@ struct route {
     int index[TABLES_MAX];         // its number in each table of the service; -1: not in it
     struct route_metrics *metrics; // made at the first answer; owned by gateway/stats.c
 };
+
+// Whether clients find it.
+static inline bool route_is_public(const struct route *route)
+{
+    return route->live && !route->internal;
+}
 
 struct router {
     struct service *services[SERVICES_MAX];
@@ -86,6 +93,10 @@ void router_leave(struct router *r, struct table **table);
 
 // A problem type that some worker announced, or NULL.
 const struct frame_problem *router_problem(const struct router *r, struct str slug);
+
+// The internal route of a service; NULL: no worker has it.
+struct route *router_internal(const struct router *r, struct str service, enum method method,
+                              struct str pattern);
 
 // The headers that the worker's table asks for on this route.
 const struct frame_route *router_frame_route(const struct table *table, const struct route *route);

@@ -117,7 +117,7 @@ int frame_open(struct reader *r, enum frame_type *ret_type, uint32_t *ret_fields
 
 static void encode_route(struct buf *b, const struct frame_route *f)
 {
-    writer_map(b, 11);
+    writer_map(b, 12);
     writer_key(b, "method");
     writer_str(b, f->method);
     writer_key(b, "pattern");
@@ -143,6 +143,8 @@ static void encode_route(struct buf *b, const struct frame_route *f)
     writer_str(b, f->operation);
     writer_key(b, "sensitive");
     writer_bool(b, f->sensitive);
+    writer_key(b, "internal");
+    writer_bool(b, f->internal);
 }
 
 static void encode_problem(struct buf *b, const struct frame_problem *f)
@@ -230,6 +232,8 @@ static int decode_route_member(struct reader *r, struct str key, struct frame_ro
         return reader_str(r, &f->operation);
     } else if (is(key, "sensitive")) {
         return reader_bool(r, &f->sensitive);
+    } else if (is(key, "internal")) {
+        return reader_bool(r, &f->internal);
     }
     return reader_skip(r);
 }

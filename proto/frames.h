@@ -78,6 +78,7 @@ struct frame_route {
     size_t n_headers;
     struct str operation;   // OpenAPI Operation Object, JSON
     bool sensitive;         // its body or its answer holds credentials
+    bool internal;          // for the gateway's own questions; no client reaches it
 };
 
 struct frame_problem {

@@ -41,6 +41,8 @@
       "There are fewer items left than were ordered. The errors name the items.")                           \
     X(INVALID_TRANSITION, "invalid-transition", 409, "Invalid transition",                                  \
       "The order is in a state from which this step is not possible.")                                      \
+    X(TOO_MANY_API_KEYS, "too-many-api-keys", 409, "Too many API keys",                                      \
+      "The account has as many keys as it may have. Revoke one that is not used any more.")                  \
     X(LAST_ADMIN, "last-admin", 409, "Last admin",                                                           \
       "This is the only account with the role admin. Give another account that role first.")                \
     X(IDEMPOTENCY_IN_PROGRESS, "idempotency-in-progress", 409, "Request in progress",                       \

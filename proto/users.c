@@ -37,3 +37,23 @@ MESSAGE_DEFINE(session_revoked, SESSION_REVOKED_FIELDS)
 #define MESSAGE_SELF_ struct user_list
 MESSAGE_DEFINE(user_list, USER_LIST_FIELDS)
 #undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct api_key
+MESSAGE_DEFINE(api_key, API_KEY_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct api_key_create
+MESSAGE_DEFINE(api_key_create, API_KEY_CREATE_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct api_key_list
+MESSAGE_DEFINE(api_key_list, API_KEY_LIST_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct api_key_check
+MESSAGE_DEFINE(api_key_check, API_KEY_CHECK_FIELDS)
+#undef MESSAGE_SELF_
+
+#define MESSAGE_SELF_ struct api_key_owner
+MESSAGE_DEFINE(api_key_owner, API_KEY_OWNER_FIELDS)
+#undef MESSAGE_SELF_

@@ -67,4 +67,39 @@ MESSAGE_DECLARE(session_revoked, SESSION_REVOKED_FIELDS)
     S(next_cursor, OPTIONAL, 1, 512, TOKEN, "For the next page; absent on the last")
 MESSAGE_DECLARE(user_list, USER_LIST_FIELDS)
 
+// An API key as its owner sees it. `key` is in the answer that makes it and never again: the store
+// has a hash.
+#define API_KEY_FIELDS(S, I, B, T, O, L)                                        \
+    S(id, REQUIRED, 36, 36, UUID, "The key's id, a UUIDv7")                     \
+    S(name, REQUIRED, 1, 100, LINE, "What it is for")                           \
+    S(scope, REQUIRED, 1, 400, LINE, "What it may do: SERVICE:read and SERVICE:write with blanks between, or *") \
+    S(hint, REQUIRED, 1, 16, TOKEN, "How it begins, to tell keys apart")        \
+    T(created_at, REQUIRED, "When it was made")                                 \
+    T(expires_at, OPTIONAL, "From when on it is refused; absent: never")        \
+    S(key, OPTIONAL, 46, 46, TOKEN, "The key itself, shown this once: Authorization: Bearer sk_...")
+MESSAGE_DECLARE(api_key, API_KEY_FIELDS)
+
+#define API_KEY_CREATE_FIELDS(S, I, B, T, O, L)                                 \
+    S(name, REQUIRED, 1, 100, LINE, "What it is for")                           \
+    S(scope, REQUIRED, 1, 400, LINE, "What it may do: SERVICE:read and SERVICE:write with blanks between, or *") \
+    T(expires_at, OPTIONAL, "From when on it is refused; absent: never")
+MESSAGE_DECLARE(api_key_create, API_KEY_CREATE_FIELDS)
+
+#define API_KEY_LIST_FIELDS(S, I, B, T, O, L)                                   \
+    L(items, REQUIRED, 0, 50, api_key, "All keys of this account, the oldest first")
+MESSAGE_DECLARE(api_key_list, API_KEY_LIST_FIELDS)
+
+// What a gateway asks when it sees a key that it does not know, and what it is told.
+#define API_KEY_CHECK_FIELDS(S, I, B, T, O, L)                                  \
+    S(hash, REQUIRED, 43, 43, TOKEN, "api_key_hash() of the key, as base64url")
+MESSAGE_DECLARE(api_key_check, API_KEY_CHECK_FIELDS)
+
+#define API_KEY_OWNER_FIELDS(S, I, B, T, O, L)                                  \
+    S(id, REQUIRED, 36, 36, UUID, "The key's id")                               \
+    S(user_id, REQUIRED, 36, 36, UUID, "Whose it is")                           \
+    S(role, REQUIRED, 1, 20, TOKEN, "The owner's role now")                     \
+    S(scope, REQUIRED, 1, 400, LINE, "What it may do")                          \
+    T(expires_at, OPTIONAL, "From when on it is refused; absent: never")
+MESSAGE_DECLARE(api_key_owner, API_KEY_OWNER_FIELDS)
+
 #endif

@@ -6,6 +6,7 @@
 #include "common/keys.h"
 #include "common/worker.h"
 #include "services/users/accounts.h"
+#include "services/users/api_keys.h"
 #include "services/users/first_admin.h"
 #include "services/users/sessions.h"
 
@@ -132,12 +133,38 @@ static const struct route routes[] = {
       .tag = "sessions", .summary = "Log out",
       .auth = FRAME_AUTH_REQUIRED, .success = 204,
       .write = on_session_delete_write },
+
+    { .method = "POST", .pattern = "/v1/api-keys", .operation = "createApiKey", .tag = "api-keys",
+      .summary = "Make an API key for a machine; it is shown this once",
+      .auth = FRAME_AUTH_REQUIRED, .body = FRAME_BODY_JSON, .sensitive = true,
+      .request = &api_key_create_message, .reply = &api_key_message, .success = 201,
+      .problems = PROBLEMS(PROBLEM_FORBIDDEN, PROBLEM_TOO_MANY_API_KEYS),
+      .read = on_api_key_create_read, .write = on_api_key_create_write },
+
+    { .method = "GET", .pattern = "/v1/api-keys", .operation = "listApiKeys", .tag = "api-keys",
+      .summary = "List one's own API keys",
+      .auth = FRAME_AUTH_REQUIRED, .reply = &api_key_list_message, .success = 200,
+      .read = on_api_key_list },
+
+    { .method = "DELETE", .pattern = "/v1/api-keys/{id}", .operation = "deleteApiKey",
+      .tag = "api-keys", .summary = "Revoke one of one's own API keys",
+      .auth = FRAME_AUTH_REQUIRED, .success = 204,
+      .problems = PROBLEMS(PROBLEM_NOT_FOUND),
+      .write = on_api_key_delete_write },
+
+    { .method = "POST", .pattern = "/internal/api-keys/check", .operation = "checkApiKey",
+      .tag = "api-keys", .summary = "What an API key may do",
+      .auth = FRAME_AUTH_NONE, .body = FRAME_BODY_JSON, .internal = true,
+      .request = &api_key_check_message, .reply = &api_key_owner_message, .success = 200,
+      .problems = PROBLEMS(PROBLEM_NOT_FOUND),
+      .read = on_api_key_check },
 };
 
 // clang-format on
 
 static const struct periodic periodics[] = {
     { .name = "expire-sessions", .every_ms = MINUTE_MS, .run = on_sessions_expire },
+    { .name = "expire-api-keys", .every_ms = MINUTE_MS, .run = on_api_keys_expire },
 };
 
 // --- Starting

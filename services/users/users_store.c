@@ -39,6 +39,20 @@ const char *const users_migrations[] = {
     "  id INTEGER PRIMARY KEY CHECK (id = 1),\n"
     "  made_ms INTEGER NOT NULL\n"
     ") STRICT;\n",
+
+    // The key itself is nowhere. hint is its beginning, for people to tell their keys apart.
+    "CREATE TABLE api_keys (\n"
+    "  id TEXT PRIMARY KEY CHECK (length(id) = 36),\n"
+    "  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,\n"
+    "  name TEXT NOT NULL CHECK (length(name) <= 100),\n"
+    "  scope TEXT NOT NULL CHECK (length(scope) BETWEEN 1 AND 400),\n"
+    "  hint TEXT NOT NULL CHECK (length(hint) = 9),\n"
+    "  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),\n"
+    "  created_ms INTEGER NOT NULL,\n"
+    "  expires_ms INTEGER NOT NULL\n"
+    ") STRICT;\n"
+    "CREATE INDEX api_keys_user ON api_keys (user_id, id);\n"
+    "CREATE INDEX api_keys_expiry ON api_keys (expires_ms);\n",
 };
 const size_t users_n_migrations = sizeof users_migrations / sizeof *users_migrations;
 
@@ -292,6 +306,91 @@ int sessions_delete_expired(struct db *db, int64_t now_ms, int max)
 {
     return db_run(db,
                   "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_ms < ?1"
+                  " ORDER BY expires_ms LIMIT ?2)",
+                  "ii", now_ms, (int64_t)max);
+}
+
+int session_exists(struct db *db, struct str id, struct str user_id)
+{
+    struct db_rows rows;
+    int r = db_row(db, &rows, "SELECT 1 FROM sessions WHERE id = ?1 AND user_id = ?2", "ss", id,
+                   user_id);
+    return only_row(r, &rows);
+}
+
+// --- API keys
+
+#define API_KEY_COLUMNS "k.id, k.user_id, k.name, k.scope, k.hint, k.created_ms, k.expires_ms"
+
+int api_key_insert(struct db *db, const struct api_key_record *k)
+{
+    struct str hash = { (const char *)k->hash, sizeof k->hash };
+    int r = db_run(db,
+                   "INSERT INTO api_keys"
+                   " (id, user_id, name, scope, hint, hash, created_ms, expires_ms)"
+                   " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+                   " WHERE (SELECT count(*) FROM api_keys WHERE user_id = ?2) < ?9",
+                   "zzzzzbiii", k->id, k->user_id, k->name, k->scope, k->hint, hash, k->created_ms,
+                   k->expires_ms, (int64_t)API_KEYS_PER_ACCOUNT);
+    return r < 0 ? r : r == 1 ? 0 : -ENOSPC;
+}
+
+static int read_api_key(const struct db_rows *rows, struct api_key_record *k)
+{
+    if (copy_text(rows, 0, k->id, sizeof k->id) < 0 ||
+        copy_text(rows, 1, k->user_id, sizeof k->user_id) < 0 ||
+        copy_text(rows, 2, k->name, sizeof k->name) < 0 ||
+        copy_text(rows, 3, k->scope, sizeof k->scope) < 0 ||
+        copy_text(rows, 4, k->hint, sizeof k->hint) < 0) {
+        return -EUCLEAN;
+    }
+    k->created_ms = db_int(rows, 5);
+    k->expires_ms = db_int(rows, 6);
+    return 1;
+}
+
+int api_key_by_hash(struct db *db, const uint8_t hash[API_KEY_HASH_BYTES],
+                    struct api_key_record *ret_key, char ret_role[8])
+{
+    struct db_rows rows;
+    int r = db_row(db, &rows,
+                   "SELECT " API_KEY_COLUMNS ", u.role FROM api_keys k"
+                   " JOIN users u ON u.id = k.user_id WHERE k.hash = ?1",
+                   "b", (struct str){ (const char *)hash, API_KEY_HASH_BYTES });
+    if (r > 0) {
+        r = read_api_key(&rows, ret_key);
+        r = r > 0 && copy_text(&rows, 7, ret_role, 8) < 0 ? -EUCLEAN : r;
+        memcpy(ret_key->hash, hash, API_KEY_HASH_BYTES);
+        db_rows_close(&rows);
+    }
+    return r;
+}
+
+int api_keys_list(struct db *db, struct str user_id,
+                  struct api_key_record ret_keys[API_KEYS_PER_ACCOUNT])
+{
+    struct db_rows rows;
+    int n = 0;
+    int r = db_rows_open(
+        db, &rows, "SELECT " API_KEY_COLUMNS " FROM api_keys k WHERE k.user_id = ?1 ORDER BY k.id",
+        "s", user_id);
+    while (r >= 0 && n < API_KEYS_PER_ACCOUNT && (r = db_rows_next(&rows)) > 0) {
+        r = read_api_key(&rows, &ret_keys[n]);
+        n += r > 0;
+    }
+    db_rows_close(&rows);
+    return r < 0 ? r : n;
+}
+
+int api_key_delete(struct db *db, struct str id, struct str user_id)
+{
+    return db_run(db, "DELETE FROM api_keys WHERE id = ?1 AND user_id = ?2", "ss", id, user_id);
+}
+
+int api_keys_delete_expired(struct db *db, int64_t now_ms, int max)
+{
+    return db_run(db,
+                  "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_ms < ?1"
                   " ORDER BY expires_ms LIMIT ?2)",
                   "ii", now_ms, (int64_t)max);
 }

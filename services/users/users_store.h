@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The store of the users service: accounts and live sessions, nothing else. All SQL of the service
+// The store of the users service: accounts, live sessions and API keys, nothing else. All SQL of the service
 // is in users_store.c. Functions return 0 or a positive count, or a negative errno; texts are
 // copied out, so a record outlives the statement it came from.
 #ifndef USERS_USERS_STORE_H
 #define USERS_USERS_STORE_H
 
+#include "common/api_key.h"
 #include "common/db.h"
 #include "common/uuid.h"
 #include "services/users/password.h"
@@ -37,6 +38,20 @@ struct session_record {
     int64_t generation;                 // refreshes so far
     int64_t created_ms;
     int64_t expires_ms; // without another refresh
+};
+
+// More than an account has use for, and few enough for one page.
+#define API_KEYS_PER_ACCOUNT 50
+
+struct api_key_record {
+    char id[UUID_TEXT + 1];
+    char user_id[UUID_TEXT + 1];
+    char name[STORE_TEXT(100)];
+    char scope[API_KEY_SCOPE_MAX + 1];
+    char hint[API_KEY_HINT + 1];
+    uint8_t hash[API_KEY_HASH_BYTES];
+    int64_t created_ms;
+    int64_t expires_ms; // INT64_MAX: never
 };
 
 extern const char *const users_migrations[];
@@ -89,7 +104,28 @@ STORE_CHECK int sessions_delete_others(struct db *db, struct str user_id, struct
 STORE_CHECK int sessions_delete_excess(struct db *db, struct str user_id,
                                        char ret_ids[SESSIONS_PER_ACCOUNT][UUID_TEXT + 1]);
 
+// 1 when the user has this session, else 0.
+STORE_CHECK int session_exists(struct db *db, struct str id, struct str user_id);
+
 // Removes up to max sessions that expired before now_ms. Returns how many.
 STORE_CHECK int sessions_delete_expired(struct db *db, int64_t now_ms, int max);
+
+// -ENOSPC: the account has API_KEYS_PER_ACCOUNT keys.
+STORE_CHECK int api_key_insert(struct db *db, const struct api_key_record *k);
+
+// 1, the key and its owner's role, or 0. A key that expired is in the store until it is cleared
+// away.
+STORE_CHECK int api_key_by_hash(struct db *db, const uint8_t hash[API_KEY_HASH_BYTES],
+                                struct api_key_record *ret_key, char ret_role[8]);
+
+// The keys of a user by age. Returns how many.
+STORE_CHECK int api_keys_list(struct db *db, struct str user_id,
+                              struct api_key_record ret_keys[API_KEYS_PER_ACCOUNT]);
+
+// Removes one key of a user. Returns how many (0 or 1).
+STORE_CHECK int api_key_delete(struct db *db, struct str id, struct str user_id);
+
+// Removes up to max keys that expired before now_ms. Returns how many.
+STORE_CHECK int api_keys_delete_expired(struct db *db, int64_t now_ms, int max);
 
 #endif

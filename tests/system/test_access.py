@@ -58,6 +58,15 @@ def log_out(client, w):
     return other.delete("/v1/sessions/current")
 
 
+def new_api_key(client, w):
+    return client.post("/v1/api-keys", {"name": fresh("ci"), "scope": "orders:read"})
+
+
+def revoke_api_key(client, w):
+    key = new_api_key(w.owner, w).json()["id"]
+    return client.delete(f"/v1/api-keys/{key}")
+
+
 # route: (request, statuses for nobody, a stranger, the owner, the admin)
 RULES = {
     "POST /v1/users": (new_user, 201, 201, 201, 201),
@@ -81,6 +90,9 @@ RULES = {
     "POST /v1/sessions": (new_session, 201, 201, 201, 201),
     "POST /v1/sessions/refresh": (refresh, 201, 201, 201, 201),
     "DELETE /v1/sessions/current": (log_out, 401, 204, 204, 204),
+    "POST /v1/api-keys": (new_api_key, 401, 201, 201, 201),
+    "GET /v1/api-keys": (lambda c, w: c.get("/v1/api-keys"), 401, 200, 200, 200),
+    "DELETE /v1/api-keys/{id}": (revoke_api_key, 401, 404, 204, 404),
     "POST /v1/products": (new_product, 401, 403, 403, 201),
     "GET /v1/products": (lambda c, w: c.get("/v1/products"), 200, 200, 200, 200),
     "GET /v1/products/{sku}": (lambda c, w: c.get(f"/v1/products/{w.sku}"), 200, 200, 200, 200),

@@ -52,7 +52,7 @@ static const struct route routes[] = {
     { .method = "PATCH", .pattern = "/v1/articles/{id}/prices/{no}", .operation = "changePrice", .success = 200,
       .auth = FRAME_AUTH_REQUIRED, .body = FRAME_BODY_MERGE_PATCH, .if_match = true, .sensitive = true,
       .request = &price_message,
-      .deadline_ms = 750, .write = nothing },
+      .deadline_ms = 750, .internal = true, .write = nothing },
     { .method = "DELETE", .pattern = "/v1/articles/{id}", .operation = "deleteArticle", .success = 204,
       .auth = FRAME_AUTH_NONE, .key = ROUTE_KEY_OPTIONAL, .compute = nothing },
 };
@@ -125,7 +125,7 @@ static void test_the_routes(void **state)
     const struct frame_route *r = hello.routes;
     assert_str(r[0].method, "GET");
     assert_str(r[0].pattern, "/v1/articles");
-    assert_false(r[0].write || r[0].keyed || r[0].sensitive);
+    assert_false(r[0].write || r[0].keyed || r[0].sensitive || r[0].internal);
     assert_int_equal(r[0].auth, FRAME_AUTH_OPTIONAL);
     assert_int_equal(r[0].n_headers, 1);
     assert_str(r[0].headers[0], "if-none-match");
@@ -134,7 +134,7 @@ static void test_the_routes(void **state)
     assert_int_equal(r[1].body, FRAME_BODY_JSON);
     assert_int_equal(r[1].n_headers, 1);
     assert_str(r[1].headers[0], "idempotency-key");
-    assert_true(r[2].write && !r[2].keyed && r[2].sensitive);
+    assert_true(r[2].write && !r[2].keyed && r[2].sensitive && r[2].internal);
     assert_int_equal(r[2].body, FRAME_BODY_MERGE_PATCH);
     assert_int_equal(r[2].deadline_ms, 750);
     assert_str(r[2].headers[0], "if-match");

@@ -162,7 +162,8 @@ static void fill_hello(struct frame_hello *f)
                                          .headers = { STR("if-match"), STR("idempotency-key") },
                                          .n_headers = 2,
                                          .operation = STR("{\"operationId\":\"payOrder\"}"),
-                                         .sensitive = true };
+                                         .sensitive = true,
+                                         .internal = true };
     f->routes[1] = (struct frame_route){ .method = STR("GET"), .pattern = STR("/v1/orders") };
     f->problems[0] = (struct frame_problem){ STR("no-such-thing"), 410, STR("No such thing"), STR("It is gone.") };
     f->n_problems = 1;
@@ -201,7 +202,8 @@ static void test_hello(void **state)
     assert_int_equal(route->n_headers, 2);
     assert_str(route->headers[1], "idempotency-key");
     assert_str(route->operation, "{\"operationId\":\"payOrder\"}");
-    assert_true(route->sensitive);
+    assert_true(route->sensitive && route->internal);
+    assert_false(hello.routes[1].internal);
     assert_false(hello.routes[1].write || hello.routes[1].keyed || hello.routes[1].sensitive);
     assert_int_equal(hello.n_problems, 1);
     assert_str(hello.problems[0].slug, "no-such-thing");

@@ -176,6 +176,23 @@ static void test_side_by_side(void **state)
     router_leave(&router, &one);
 }
 
+static void test_internal_routes_are_the_gateways(void **state)
+{
+    (void)state;
+    start("users", "1");
+    hello_route(&hello, "POST", "/internal/check")->internal = true;
+    hello_route(&hello, "POST", "/v1/users");
+    struct table *one = join();
+    assert_null(find("/internal/check", METHOD_POST));
+    assert_non_null(find("/v1/users", METHOD_POST));
+    struct str users = STR("users"), path = STR("/internal/check");
+    assert_non_null(router_internal(&router, users, METHOD_POST, path));
+    assert_null(router_internal(&router, users, METHOD_GET, path));
+    assert_null(router_internal(&router, STR("orders"), METHOD_POST, path));
+    assert_null(router_internal(&router, users, METHOD_POST, STR("/v1/users"))); // is public
+    router_leave(&router, &one);
+}
+
 static void test_table_limit(void **state)
 {
     (void)state;
@@ -258,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_worker, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_worker_of_second_table, setup, teardown),
         cmocka_unit_test_setup_teardown(test_side_by_side, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_internal_routes_are_the_gateways, setup, teardown),
         cmocka_unit_test_setup_teardown(test_table_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_service_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_route_limit, setup, teardown),

@@ -307,6 +307,64 @@ static void test_expiry_is_bounded(void **state)
     assert_int_equal(count_sessions(), 5);
 }
 
+static struct api_key_record make_key(const char *user_id, int64_t expires_ms, int expected)
+{
+    struct api_key_record k = {
+        .name = "ci", .scope = "*", .created_ms = 7, .expires_ms = expires_ms
+    };
+    char text[API_KEY_TEXT + 1];
+    uuid_v7(1000, k.id);
+    memcpy(k.user_id, user_id, sizeof k.user_id);
+    api_key_make(text);
+    (void)snprintf(k.hint, sizeof k.hint, "%.*s", API_KEY_HINT, text);
+    assert_int_equal(api_key_hash(str_of(text), k.hash), 0);
+    assert_int_equal(api_key_insert(db, &k), expected);
+    return k;
+}
+
+static void test_api_keys_are_found_by_hash_with_the_role_of_now(void **state)
+{
+    (void)state;
+    struct account a = insert("a@example.org", "user");
+    struct api_key_record k = make_key(a.id, INT64_MAX, 0), other = make_key(a.id, 500, 0), found;
+    char role[8];
+    assert_int_equal(api_key_by_hash(db, k.hash, &found, role), 1);
+    assert_string_equal(found.id, k.id);
+    assert_string_equal(found.hint, k.hint);
+    assert_true(found.expires_ms == INT64_MAX);
+    assert_string_equal(role, "user");
+    (void)snprintf(a.role, sizeof a.role, "admin");
+    assert_int_equal(account_update(db, &a), 0);
+    assert_int_equal(api_key_by_hash(db, k.hash, &found, role), 1);
+    assert_string_equal(role, "admin");
+    k.hash[31] ^= 1;
+    assert_int_equal(api_key_by_hash(db, k.hash, &found, role), 0);
+    assert_int_equal(api_keys_delete_expired(db, 500, 10), 0); // good in its last millisecond
+    assert_int_equal(api_keys_delete_expired(db, 501, 10), 1);
+    assert_int_equal(api_key_by_hash(db, other.hash, &found, role), 0);
+}
+
+static void test_api_keys_belong_to_accounts(void **state)
+{
+    (void)state;
+    struct account a = insert("a@example.org", "user"), b = insert("b@example.org", "user");
+    static struct api_key_record keys[API_KEYS_PER_ACCOUNT];
+    char role[8];
+    struct api_key_record first = make_key(a.id, INT64_MAX, 0), theirs = make_key(b.id, 1, 0);
+    assert_int_equal(api_key_delete(db, str_of(first.id), str_of(b.id)), 0); // is not theirs
+    for (int i = 1; i < API_KEYS_PER_ACCOUNT; i++) {
+        (void)make_key(a.id, INT64_MAX, 0);
+    }
+    (void)make_key(a.id, INT64_MAX, -ENOSPC);
+    assert_int_equal(api_keys_list(db, str_of(a.id), keys), API_KEYS_PER_ACCOUNT);
+    assert_string_equal(keys[0].id, first.id);
+    assert_int_equal(api_key_delete(db, str_of(first.id), str_of(a.id)), 1);
+    (void)make_key(a.id, INT64_MAX, 0);
+    assert_int_equal(account_delete(db, str_of(a.id)), 1);
+    assert_int_equal(api_keys_list(db, str_of(a.id), keys), 0);
+    assert_int_equal(api_key_by_hash(db, theirs.hash, &first, role), 1);
+}
+
 // What another program put there is an error, not an overrun.
 static void test_foreign_content_is_an_error(void **state)
 {
@@ -340,6 +398,8 @@ int main(void)
         STORE_CASE(test_others_end),
         STORE_CASE(test_excess_is_the_oldest),
         STORE_CASE(test_expiry_is_bounded),
+        STORE_CASE(test_api_keys_are_found_by_hash_with_the_role_of_now),
+        STORE_CASE(test_api_keys_belong_to_accounts),
         STORE_CASE(test_foreign_content_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
