@@ -171,6 +171,9 @@ static void write_problem_fields(struct exchange *x, const struct problem_detail
                        STR("Bearer realm=\"sluice\", error=\"invalid_token\""));
     } else if (d->status == 401) {
         response_field(r, STR("WWW-Authenticate"), STR("Bearer realm=\"sluice\""));
+    } else if (x->scope_error) {
+        response_field(r, STR("WWW-Authenticate"),
+                       STR("Bearer realm=\"sluice\", error=\"insufficient_scope\""));
     } else if (d->status == 503 || d->status == 429) {
         response_number(r, STR("Retry-After"), x->retry_after_s ? x->retry_after_s : RETRY_AFTER_S);
     }

@@ -72,7 +72,7 @@ static void on_look(uv_timer_t *timer)
 // --- Tokens
 
 // "Bearer TOKEN", the scheme in any case (RFC 9110 section 11.1).
-static struct str bearer_token(struct str authorization)
+struct str authenticator_token(struct str authorization)
 {
     if (authorization.n < 8 || strncasecmp(authorization.p, "Bearer ", 7) != 0) {
         return (struct str){ NULL, 0 };
@@ -117,7 +117,7 @@ const char *authenticator_check(struct authenticator *a, struct str authorizatio
                                 struct jwt_claims *ret_claims)
 {
     uint8_t hash[TOKEN_HASH_BYTES];
-    struct str token = bearer_token(authorization);
+    struct str token = authenticator_token(authorization);
     if (token.n == 0 || token.n > TOKEN_MAX_BYTES) {
         return "Authorization must be: Bearer, a blank, and an access token of at most 4096 bytes.";
     }

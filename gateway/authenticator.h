@@ -28,6 +28,9 @@ authenticator_open(uv_loop_t *loop, const struct authenticator_options *options,
                    struct authenticator **ret_authenticator);
 void authenticator_close(struct authenticator **a);
 
+// The token of an Authorization field of the scheme Bearer; n == 0: it has none.
+struct str authenticator_token(struct str authorization);
+
 // Checks the value of an Authorization field. Returns NULL with *ret_claims, or what is wrong, as a
 // sentence for the client.
 const char *authenticator_check(struct authenticator *a, struct str authorization,

@@ -60,7 +60,11 @@ int backend_send_request(struct backend *b, const struct worker *w, const struct
                          uint64_t id, uint32_t deadline_ms)
 {
     buf_reset(&b->frame);
-    request_frame_encode(x, w->table, id, deadline_ms, &b->frame);
+    if (x->asking) {
+        request_frame_encode_question(x, w->table, id, deadline_ms, &b->frame);
+    } else {
+        request_frame_encode(x, w->table, id, deadline_ms, &b->frame);
+    }
     return buf_ok(&b->frame) ? zsocket_queue(b->socket, w->peer, buf_str(&b->frame))
                              : buf_error(&b->frame);
 }

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/json_to_msgpack.h"
 #include "gateway/answer.h"
+#include "gateway/api_key_auth.h"
 #include "gateway/backend.h"
 #include "gateway/connection.h"
 #include "gateway/request_frame.h"
@@ -39,9 +40,10 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->route = NULL;
     x->match.route = NULL;
     x->accept = MEDIA_JSON;
-    x->authenticated = x->refused = false;
+    x->authenticated = x->asking = x->refused = x->scope_error = false;
     x->detail = x->token_error = NULL;
     x->started_us = 0;
+    x->due_ms = 0;
     x->retry_after_s = 0;
     x->body = (struct str){ NULL, 0 };
     x->request_id[0] = '\0';
@@ -95,7 +97,7 @@ static struct exchange *exchange_of(struct job *job)
 
 // --- The head
 
-static bool refuse(struct exchange *x, enum problem problem, const char *detail)
+bool exchange_refuse(struct exchange *x, enum problem problem, const char *detail)
 {
     x->refused = true;
     x->problem = problem;
@@ -111,12 +113,17 @@ static bool check_token(struct exchange *x)
     struct gateway *g = x->gateway;
     struct str authorization = http_request_field(&x->request, STR("authorization"));
     if (!authorization.p) {
-        return x->route->auth == FRAME_AUTH_OPTIONAL || refuse(x, PROBLEM_UNAUTHENTICATED, NULL);
+        return x->route->auth == FRAME_AUTH_OPTIONAL ||
+               exchange_refuse(x, PROBLEM_UNAUTHENTICATED, NULL);
+    }
+    struct str token = authenticator_token(authorization);
+    if (api_key_is(token)) {
+        return api_key_admit(x, token);
     }
     x->token_error = authenticator_check(g->authenticator, authorization, &x->claims);
     if (x->token_error) {
         stats_refuse(&g->stats, STATS_REFUSED_TOKEN);
-        return refuse(x, PROBLEM_UNAUTHENTICATED, x->token_error);
+        return exchange_refuse(x, PROBLEM_UNAUTHENTICATED, x->token_error);
     }
     x->authenticated = true;
     return true;
@@ -135,15 +142,15 @@ static bool check_body_type(struct exchange *x)
     }
     struct str coding = http_request_field(r, STR("content-encoding"));
     if (coding.n && !str_eq(coding, STR("identity"))) {
-        return refuse(x, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
-                      "Bodies are taken without a Content-Encoding only.");
+        return exchange_refuse(x, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
+                               "Bodies are taken without a Content-Encoding only.");
     }
     enum content content = media_content(http_request_field(r, STR("content-type")));
     bool patch = x->route->body == FRAME_BODY_MERGE_PATCH;
     if (content == CONTENT_MSGPACK || content == (patch ? CONTENT_MERGE_PATCH : CONTENT_JSON)) {
         return true;
     }
-    return refuse(
+    return exchange_refuse(
         x, PROBLEM_UNSUPPORTED_MEDIA_TYPE,
         patch ? "The Content-Type must be application/merge-patch+json or application/vnd.msgpack."
               : "The Content-Type must be application/json or application/vnd.msgpack.");
@@ -161,7 +168,7 @@ static bool check_body_size(struct exchange *x)
     (void)snprintf(x->detail_text, sizeof x->detail_text,
                    "The body has %llu bytes; the limit is %llu.",
                    (unsigned long long)r->content_length, (unsigned long long)r->max_body_bytes);
-    return refuse(x, PROBLEM_BODY_TOO_LARGE, x->detail_text);
+    return exchange_refuse(x, PROBLEM_BODY_TOO_LARGE, x->detail_text);
 }
 
 static bool find_route(struct exchange *x)
@@ -175,7 +182,8 @@ static bool find_route(struct exchange *x)
     if (x->route || (r->method == METHOD_OPTIONS && x->match.allowed)) {
         return true;
     }
-    return refuse(x, x->match.allowed ? PROBLEM_METHOD_NOT_ALLOWED : PROBLEM_NOT_FOUND, NULL);
+    return exchange_refuse(x, x->match.allowed ? PROBLEM_METHOD_NOT_ALLOWED : PROBLEM_NOT_FOUND,
+                           NULL);
 }
 
 static bool check_accept(struct exchange *x)
@@ -186,7 +194,7 @@ static bool check_accept(struct exchange *x)
     }
     x->accept = MEDIA_JSON;
     // The gateway's own documents are what they are: a client that asks for them takes them.
-    return x->route->own || refuse(x, PROBLEM_NOT_ACCEPTABLE, NULL);
+    return x->route->own || exchange_refuse(x, PROBLEM_NOT_ACCEPTABLE, NULL);
 }
 
 bool exchange_on_head(struct exchange *x)
@@ -215,7 +223,7 @@ static bool fail_body(struct exchange *x, bool json, const struct json_error *e)
                        e->position, e->what);
     }
     stats_refuse(&x->gateway->stats, STATS_REFUSED_BODY);
-    return refuse(x, PROBLEM_MALFORMED_BODY, x->detail_text);
+    return exchange_refuse(x, PROBLEM_MALFORMED_BODY, x->detail_text);
 }
 
 // Makes x->body from what came.
@@ -226,10 +234,10 @@ static bool take_body(struct exchange *x)
     struct json_error error;
     if (x->route->body == FRAME_BODY_NONE) {
         return r->body_bytes == 0 ||
-               refuse(x, PROBLEM_MALFORMED_BODY, "This request takes no body.");
+               exchange_refuse(x, PROBLEM_MALFORMED_BODY, "This request takes no body.");
     }
     if (bytes.n == 0) {
-        return refuse(x, PROBLEM_MALFORMED_BODY, "The body is missing.");
+        return exchange_refuse(x, PROBLEM_MALFORMED_BODY, "The body is missing.");
     }
     if (media_content(http_request_field(r, STR("content-type"))) == CONTENT_MSGPACK) {
         x->body = bytes;
@@ -242,7 +250,7 @@ static bool take_body(struct exchange *x)
         return fail_body(x, true, &error);
     }
     return rc == 0 ||
-           refuse(x, rc == -EMSGSIZE ? PROBLEM_BODY_TOO_LARGE : PROBLEM_OVERLOADED, NULL);
+           exchange_refuse(x, rc == -EMSGSIZE ? PROBLEM_BODY_TOO_LARGE : PROBLEM_OVERLOADED, NULL);
 }
 
 // --- To a worker
@@ -260,7 +268,9 @@ static void submit(struct exchange *x)
     if (x->route->deadline_ms && x->route->deadline_ms < deadline) {
         deadline = x->route->deadline_ms;
     }
-    x->due_ms = uv_now(g->loop) + deadline;
+    if (!x->due_ms || x->due_ms > uv_now(g->loop) + deadline) { // time spent on asking counts
+        x->due_ms = uv_now(g->loop) + deadline;
+    }
     connection_expect_answer(x->connection, x->due_ms);
     x->job.route = x->route;
     x->job.movable = is_movable(x);
@@ -292,6 +302,8 @@ void exchange_on_complete(struct exchange *x)
         answer_problem(x, x->problem, x->detail);
     } else if (x->route->own) {
         x->route->own(x);
+    } else if (x->asking) {
+        api_key_ask(x);
     } else {
         submit(x);
     }
@@ -324,7 +336,18 @@ void exchange_on_reply(struct job *job, const struct frame_reply *reply, void *d
 {
     struct gateway *g = data;
     metric_observe_us(&g->stats.worker_time, clock_mono_us() - job->sent_us);
-    answer_reply(exchange_of(job), reply);
+    struct exchange *x = exchange_of(job);
+    if (!x->asking) {
+        answer_reply(x, reply);
+        return;
+    }
+    x->asking = false;
+    memset(&x->job, 0, sizeof x->job);
+    if (api_key_answered(x, reply)) {
+        submit(x);
+    } else {
+        answer_problem(x, x->problem, x->detail);
+    }
 }
 
 static void count_failure(struct gateway *g, enum problem problem)

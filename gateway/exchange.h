@@ -4,6 +4,7 @@
 #ifndef GATEWAY_EXCHANGE_H
 #define GATEWAY_EXCHANGE_H
 
+#include "common/api_key.h"
 #include "common/trace.h"
 #include "common/uuid.h"
 #include "gateway/gateway.h"
@@ -19,16 +20,20 @@ struct exchange {
     struct route_match match;
     enum media accept; // representation of the answer
     bool authenticated;
-    struct jwt_claims claims; // when authenticated
-    bool refused;             // answered with `problem` when the body is through
+    bool asking; // what its API key may do: asked at the users service before anything else
+    uint8_t key_hash[API_KEY_HASH_BYTES]; // of that key
+    struct jwt_claims claims;             // when authenticated
+    bool refused;                         // answered with `problem` when the body is through
     enum problem problem;
-    const char *detail;      // of it; NULL: the problem's own text
-    const char *token_error; // of WWW-Authenticate; NULL: no token was there
-    char detail_text[160];   // where detail is made of parts
-    uint32_t retry_after_s;  // of 429 and 503; 0: RETRY_AFTER_S
-    int64_t started_us;      // when the request was complete
-    uint64_t due_ms;         // deadline, loop time
-    struct trace trace;      // the gateway's span
+    const char *detail;                   // of it; NULL: the problem's own text
+    const char *token_error;              // of WWW-Authenticate; NULL: no token was there
+    bool scope_error;                     // of WWW-Authenticate: the API key's scope is too narrow
+    char detail_text[160];                // where detail is made of parts
+    uint32_t retry_after_s;               // of 429 and 503; 0: RETRY_AFTER_S
+    int64_t started_us;                   // when the request was complete
+    uint64_t due_ms;                      // deadline, loop time; 0: none yet
+    int64_t asked_mono_ms, asked_wall_ms; // when asking began
+    struct trace trace;                   // the gateway's span
     char request_id[UUID_TEXT + 1];
     struct buf packed;           // the body as MessagePack, when it came as JSON
     struct str body;             // the body for the worker; p == NULL: none
@@ -43,6 +48,10 @@ void exchange_release(struct exchange *x);
 
 // The head is complete. True: the answer is clear, and the body must not be waited for.
 bool exchange_on_head(struct exchange *x);
+
+// Lets the request be answered with this problem when its body is through; detail NULL: the
+// problem's own text. Returns false, for checks to return.
+bool exchange_refuse(struct exchange *x, enum problem problem, const char *detail);
 
 // The request is complete, or exchange_on_head() said so: answers, or sends it to a worker.
 void exchange_on_complete(struct exchange *x);

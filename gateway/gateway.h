@@ -11,6 +11,7 @@
 #include "common/process.h"
 #include "gateway/access_log.h"
 #include "gateway/address_table.h"
+#include "gateway/api_keys.h"
 #include "gateway/authenticator.h"
 #include "gateway/balancer.h"
 #include "gateway/response.h"
@@ -44,6 +45,7 @@ struct gateway {
     struct response response; // for the answer at hand
     struct access_log access_log;
     struct authenticator *authenticator;
+    struct api_keys api_keys;
     struct revocation_feed *revocation_feed;
     struct backend *backend;
     struct curve *curve; // NULL without TCP endpoints

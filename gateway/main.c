@@ -76,6 +76,7 @@ static void destroy(struct gateway *g)
     response_fini(&g->response);
     openapi_destroy(&g->openapi);
     exchange_free_spares(g);
+    api_keys_fini(&g->api_keys);
     curve_close(&g->curve);
     free(g);
 }
@@ -148,7 +149,11 @@ static int open_authenticator(struct gateway *g)
     }
     struct authenticator_options auth = { path, g->config.issuer, g->config.audience,
                                           (size_t)g->config.token_cache, &g->stats };
-    int rc = authenticator_open(g->loop, &auth, &g->authenticator);
+    int rc = api_keys_init(&g->api_keys);
+    if (rc) {
+        return fail(g, rc, "API keys", "", "");
+    }
+    rc = authenticator_open(g->loop, &auth, &g->authenticator);
     return rc ? fail(g, rc, "SLUICE_JWKS_FILE", path, " (`sluice init` makes it)") : 0;
 }
 

@@ -33,6 +33,22 @@ static size_t collect_headers(const struct exchange *x, const struct frame_route
     return n;
 }
 
+void request_frame_encode_question(const struct exchange *x, const struct table *table, uint64_t id,
+                                   uint32_t deadline_ms, struct buf *frame)
+{
+    char traceparent[TRACEPARENT_TEXT + 1];
+    struct frame_request f = { .id = id, .attempt = x->job.attempt, .deadline_ms = deadline_ms };
+    struct buf body;
+    buf_init(&body, API_KEY_QUESTION_BYTES);
+    api_key_question(x->key_hash, &body);
+    f.traceparent = trace_format(&x->trace, traceparent);
+    f.route = (uint32_t)x->job.route->index[table->slot];
+    f.body = buf_str(&body);
+    f.client = str_of(connection_client(x->connection));
+    frame_request_encode(frame, &f);
+    buf_fini(&body); // a body that is missing for want of memory is answered 422, and asked again
+}
+
 void request_frame_encode(const struct exchange *x, const struct table *table, uint64_t id,
                           uint32_t deadline_ms, struct buf *frame)
 {

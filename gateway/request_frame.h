@@ -13,4 +13,8 @@ void request_frame_prepare(struct exchange *x);
 void request_frame_encode(const struct exchange *x, const struct table *table, uint64_t id,
                           uint32_t deadline_ms, struct buf *frame);
 
+// Appends the question what the API key of x may do (PROTOCOL.md 2.13).
+void request_frame_encode_question(const struct exchange *x, const struct table *table, uint64_t id,
+                                   uint32_t deadline_ms, struct buf *frame);
+
 #endif

@@ -189,6 +189,12 @@ void stats_init(struct stats *s, const struct router *router, struct balancer *b
         "Access tokens accepted, by where they were found.", "found=\"cache\"");
     add(&s->tokens_verified, METRIC_COUNTER, "sluice_gateway_tokens_total",
         "Access tokens accepted, by where they were found.", "found=\"verified\"");
+    add(&s->keys_known, METRIC_COUNTER, "sluice_gateway_api_keys_total",
+        "Requests with an API key in its form, by where what it may do was found.",
+        "found=\"cache\"");
+    add(&s->keys_asked, METRIC_COUNTER, "sluice_gateway_api_keys_total",
+        "Requests with an API key in its form, by where what it may do was found.",
+        "found=\"asked\"");
     add(&s->revocations, METRIC_COUNTER, "sluice_gateway_revocations_total",
         "Revocations heard of.", NULL);
     add(&s->queue_wait, METRIC_HISTOGRAM, "sluice_gateway_wait_seconds",
@@ -215,7 +221,8 @@ void stats_fini(struct stats *s, struct router *router)
 {
     struct metric *single[] = { &s->requests_active, &s->connections,   &s->connections_total,
                                 &s->cancels,         &s->tokens_cached, &s->tokens_verified,
-                                &s->revocations,     &s->queue_wait,    &s->worker_time };
+                                &s->keys_known,      &s->keys_asked,    &s->revocations,
+                                &s->queue_wait,      &s->worker_time };
     for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
         metrics_unregister(single[i]);
     }

@@ -17,6 +17,7 @@
     X(TIMEOUT, "client-timeout")                                                                   \
     X(SLOW_READER, "slow-reader")                                                                  \
     X(TOKEN, "token")                                                                              \
+    X(SCOPE, "scope")                                                                              \
     X(BODY, "body")                                                                                \
     X(OVERLOADED, "overloaded")                                                                    \
     X(UNAVAILABLE, "unavailable")                                                                  \
@@ -36,7 +37,7 @@ struct stats {
     struct route_metrics *unmatched[METHOD_COUNT + 1]; // answers to requests without a route
     struct metric refused[STATS_REFUSED_COUNT];
     struct metric requests_active, connections, connections_total, cancels, tokens_cached,
-        tokens_verified;
+        tokens_verified, keys_known, keys_asked;
     struct metric revocations, queue_wait, worker_time;
     struct metric balancer_counts[8];
     struct metric waiting[SERVICES_MAX]; // registered as services appear

@@ -301,6 +301,9 @@ static int store_change(struct call *c, struct account *a, bool new_role, bool n
         bool keep = !new_role && call_is_user(c, str_of(a->id));
         r = sessions_revoke_others(c, str_of(a->id), keep ? call_principal(c)->session : STR(""));
     }
+    if (r == 0 && new_role) { // API keys stay, but gateways have to ask for them again
+        r = session_revoked_event(c, str_of(a->id), STR(""));
+    }
     return r;
 }
 
