@@ -21,7 +21,9 @@ struct verification {
     size_t n_damages; // of the segment at hand
     size_t n_all_damages;
     uint64_t n_events, n_lost;
-    char name[SEGMENT_NAME_SIZE]; // of the segment at hand
+    char name[SEGMENT_NAME_SIZE];  // of the segment at hand
+    char first[SEGMENT_NAME_SIZE]; // the first segment whose header can be read; "": none yet
+    uint8_t uuid[16];              // of the log, by that
 };
 
 // --- The directory
@@ -127,6 +129,19 @@ static void look_at_gap(struct verification *v, uint64_t first, uint64_t next)
     }
 }
 
+// Whether a segment is of the same log as those before it.
+static bool belongs(struct verification *v, const struct segment *s)
+{
+    if (s->unreadable) {
+        return true; // as far as can be told
+    }
+    if (!*v->first) {
+        memcpy(v->first, v->name, sizeof v->first);
+        memcpy(v->uuid, s->header.uuid, sizeof v->uuid);
+    }
+    return memcmp(v->uuid, s->header.uuid, sizeof v->uuid) == 0;
+}
+
 static int verify_segment(struct verification *v, size_t i, uint64_t *ret_next_seq)
 {
     struct segment *s;
@@ -142,6 +157,12 @@ static int verify_segment(struct verification *v, size_t i, uint64_t *ret_next_s
                       : status == -EPROTONOSUPPORT ? "another version of the format"
                                                    : strerror(-status));
         return status;
+    }
+    if (!belongs(v, s)) {
+        (void)fprintf(v->out, "{\"segment\":\"%s\",\"error\":\"it is of another log than %s\"}\n",
+                      v->name, v->first);
+        segment_destroy(&s);
+        return -EINVAL;
     }
     status = s->unreadable ? 0 : segment_read_frames(&v->reader, s, &tail);
     bool torn = tail == SEGMENT_TAIL_BYTES && last && !s->sealed;
@@ -190,6 +211,27 @@ static int open_dir(const char *dir)
     return fd;
 }
 
+// The names of all segments. A wrong directory must not pass for a log without damage.
+static int list_segments(struct verification *v, const char *dir, const char *archive)
+{
+    const struct io *io = v->reader.io;
+    int status = io->list(io, v->reader.dir_fd, on_name, v);
+    if (status) {
+        return status;
+    }
+    if (v->n_seqs == 0) {
+        (void)fprintf(stderr, "sluice-queue: --verify %s: no segment of a log is in it\n", dir);
+        return -ENOENT;
+    }
+    size_t before = v->n_seqs;
+    status = archive ? io->list(io, v->reader.archive_fd, on_name, v) : 0;
+    if (archive && status == 0 && v->n_seqs == before) {
+        (void)fprintf(stderr, "sluice-queue: --verify: no archived segment is in %s\n", archive);
+    }
+    sort(v);
+    return status;
+}
+
 int verify_log(const char *dir, const char *archive, FILE *out)
 {
     struct verification v = { .out = out };
@@ -207,14 +249,14 @@ int verify_log(const char *dir, const char *archive, FILE *out)
                                         .holes = &v.holes,
                                         .on_damage = on_damage,
                                         .data = &v };
-    int status = io->list(io, fd, on_name, &v);
-    status = status || archive_fd == 0 ? status : io->list(io, archive_fd, on_name, &v);
-    sort(&v);
+    int status = list_segments(&v, dir, archive);
     status = status ? status : verify_segments(&v);
-    (void)fprintf(out,
-                  "{\"segments\":%zu,\"events\":%" PRIu64 ",\"lost_events\":%" PRIu64
-                  ",\"damages\":%zu}\n",
-                  v.n_seqs, v.n_events, v.n_lost, v.n_all_damages);
+    if (v.n_seqs) {
+        (void)fprintf(out,
+                      "{\"segments\":%zu,\"events\":%" PRIu64 ",\"lost_events\":%" PRIu64
+                      ",\"damages\":%zu}\n",
+                      v.n_seqs, v.n_events, v.n_lost, v.n_all_damages);
+    }
     catalog_fini(&v.catalog);
     holes_fini(&v.holes);
     free(v.seqs);

@@ -8,10 +8,13 @@
 #include <stdio.h>
 
 #define VERIFY_CLEAN 0
-#define VERIFY_UNREADABLE 3 // the directory or a file in it cannot be read
-#define VERIFY_DAMAGED 4    // something is not as it was written; an unfinished write at the end is no damage
+#define VERIFY_UNREADABLE                                                                          \
+    3 // a directory or a file in it cannot be read, or is of no log or another one
+#define VERIFY_DAMAGED                                                                             \
+    4 // something is not as it was written; an unfinished write at the end is no damage
 
-// archive: the directory of archived segments, or NULL. Returns one of these.
+// archive: the directory of archived segments, or NULL; one that has none is told of on standard error. Returns one
+// of these.
 int verify_log(const char *dir, const char *archive, FILE *out);
 
 #endif

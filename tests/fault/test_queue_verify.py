@@ -118,6 +118,7 @@ def test_an_unfinished_write_is_no_damage(log):
 
 def test_wrong_usage(tmp_path):
     assert verify_status(tmp_path / "none") == 3
+    assert verify_status(tmp_path) == 3  # there is nothing: that is no clean log
     done = subprocess.run([BUILD / "sluice-queue", "--verify"], capture_output=True, text=True)
     assert done.returncode != 0 and "--verify" in done.stderr
 
