@@ -78,8 +78,8 @@ const struct command commands[TAP_N_COMMANDS] = {
     [TAP_RESUME] = { "resume", "GROUP", "lets deliveries go on", NULL,
                      FAMILY_ACT, RISK_ADDS, 1, 1, group_resume },
     [TAP_VERIFY] = { "verify", "[DIR]", "checks the log: of the running queue, or of a directory",
-                     "With --deep the queue reads all of its log again. A directory is always read whole, "
-                     "without changing or locking anything.",
+                     "With --deep the queue reads all of its log again. A directory is always read whole, and with "
+                     "--archive that of its archived segments too, without changing or locking anything.",
                      FAMILY_TRUST, RISK_NONE, 0, 1, verify_run },
     [TAP_BENCH_PUB] = { "bench pub", "", "publishes -n events and tells how fast they were on disk", NULL,
                         FAMILY_TRUST, RISK_ASKS, 0, 0, bench_publish },
@@ -132,6 +132,8 @@ const struct option_line option_lines[] = {
     { "backoff-max", OPT_BACKOFF_MAX, "TIME", "longest such pause, default 60s", NULL, NULL, B(TAP_GROUP_SET) },
     { "max-pending", OPT_MAX_PENDING, "N", "events looked at and not settled, default 16384", NULL, NULL, B(TAP_GROUP_SET) },
     { "deep", OPT_DEEP, NULL, "reads all of the log again", NULL, NULL, B(TAP_VERIFY) },
+    { "archive", OPT_ARCHIVE, "ARCHIVE", "with DIR: where its archived segments are ($SLUICE_QUEUE_ARCHIVE of its queue)",
+      "", NULL, B(TAP_VERIFY) },
     { "size", OPT_SIZE, "BYTES", "of the data of each event, default 256", NULL, NULL, B(TAP_BENCH_PUB) | B(TAP_BENCH_E2E) },
     { "batch", OPT_BATCH, "N", "events in one frame, default 1", NULL, NULL, B(TAP_BENCH_PUB) },
     { "in-flight", OPT_IN_FLIGHT, "N", "frames on their way, 1 to 64, default 32", NULL, NULL, B(TAP_BENCH_PUB) },

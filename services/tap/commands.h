@@ -71,8 +71,8 @@ struct command {
     const char *more; // what else there is to know; NULL: nothing
     enum command_family family;
     enum command_risk risk;
-    int min, max;                 // operands
-    int (*run)(struct tap *t);    // returns the exit status
+    int min, max;              // operands
+    int (*run)(struct tap *t); // returns the exit status
 };
 
 // By enum command_id.
@@ -106,6 +106,7 @@ enum option_id {
     OPT_BACKOFF_MAX,
     OPT_MAX_PENDING,
     OPT_DEEP,
+    OPT_ARCHIVE,
     OPT_SIZE,
     OPT_BATCH,
     OPT_IN_FLIGHT,
@@ -118,12 +119,13 @@ enum option_id {
 
 struct option_line {
     const char *name;
-    int id;             // of enum option_id, or its letter
-    const char *value;  // what stands behind it; NULL: nothing does
-    const char *help;   // a line
-    const char *words;  // allowed values, separated by blanks, for completion; NULL: free
-    const char *alias;  // another name; NULL: none
-    uint64_t commands;  // bits of the commands that take it
+    int id;            // of enum option_id, or its letter
+    const char *value; // what stands behind it; NULL: nothing does
+    const char *help;  // a line
+    const char
+        *words; // allowed values, separated by blanks, for completion; NULL: free; "": a file
+    const char *alias; // another name; NULL: none
+    uint64_t commands; // bits of the commands that take it
 };
 
 extern const struct option_line option_lines[];

@@ -5,9 +5,9 @@
 
 #define LEFT_BYTES 48
 
-static const char exit_status[] =
-    "Exit status: 0 done, 1 nothing matched, 2 wrong usage, 3 the queue does not answer, "
-    "4 part of the log is lost.\n";
+static const char exit_status[] = "Exit status: 0 done, 1 nothing matched, 2 wrong usage, 3 the "
+                                  "queue does not answer or a log cannot be read, "
+                                  "4 part of the log is lost.\n";
 
 static const struct {
     const char *line, *what;

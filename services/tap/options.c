@@ -329,6 +329,9 @@ static int set_text(int option, const char *value, struct options *o)
     case OPT_QUEUE:
         o->queue = value;
         return -1;
+    case OPT_ARCHIVE:
+        o->archive = value;
+        return -1;
     case OPT_NO_COLOR:
         o->color = false;
         return -1;
@@ -477,6 +480,11 @@ static int check_together(const struct command *c, struct options *o)
     }
     if ((o->command == TAP_SEEK || o->command == TAP_REPLAY) && !o->to) {
         return mistake("%s: --to is missing", c->name);
+    }
+    if (o->archive && !o->target) {
+        return mistake(
+            "verify: --archive goes with the DIR of a log; a running queue looks into its "
+            "archive by itself");
     }
     if (bench && o->n_filters > 1) {
         return mistake("%s: one --topic", c->name);

@@ -25,7 +25,8 @@ static int verify_directory(struct tap *t)
     char *name = strrchr(path, '/');
     (void)snprintf(name ? name + 1 : path, sizeof "sluice-queue",
                    "sluice-queue"); // fits, see above
-    (void)execl(path, "sluice-queue", "--verify", t->options.target, (char *)NULL);
+    (void)execl(path, "sluice-queue", "--verify", t->options.target, t->options.archive,
+                (char *)NULL); // no archive: the list ends there
     return tap_fail(t, TAP_USAGE, "%s: %s", path, strerror(errno));
 }
 
