@@ -133,7 +133,7 @@ const struct option_line option_lines[] = {
     { "max-pending", OPT_MAX_PENDING, "N", "events looked at and not settled, default 16384", NULL, NULL, B(TAP_GROUP_SET) },
     { "deep", OPT_DEEP, NULL, "reads all of the log again", NULL, NULL, B(TAP_VERIFY) },
     { "archive", OPT_ARCHIVE, "ARCHIVE", "with DIR: where its archived segments are ($SLUICE_QUEUE_ARCHIVE of its queue)",
-      "", NULL, B(TAP_VERIFY) },
+      NULL, NULL, B(TAP_VERIFY) },
     { "size", OPT_SIZE, "BYTES", "of the data of each event, default 256", NULL, NULL, B(TAP_BENCH_PUB) | B(TAP_BENCH_E2E) },
     { "batch", OPT_BATCH, "N", "events in one frame, default 1", NULL, NULL, B(TAP_BENCH_PUB) },
     { "in-flight", OPT_IN_FLIGHT, "N", "frames on their way, 1 to 64, default 32", NULL, NULL, B(TAP_BENCH_PUB) },

@@ -122,8 +122,7 @@ struct option_line {
     int id;            // of enum option_id, or its letter
     const char *value; // what stands behind it; NULL: nothing does
     const char *help;  // a line
-    const char
-        *words; // allowed values, separated by blanks, for completion; NULL: free; "": a file
+    const char *words; // allowed values, separated by blanks, for completion; NULL: free
     const char *alias; // another name; NULL: none
     uint64_t commands; // bits of the commands that take it
 };
