@@ -115,8 +115,9 @@ static void append_groups(struct str groups, struct buf *b)
         buf_append_json(b, fields_str(g, "group"));
         buf_append_z(b, ": ");
         buf_append_json(b, state);
-        if (fields_uint(g, "failures")) {
-            buf_printf(b, ", failed %" PRIu64 " times", fields_uint(g, "failures"));
+        uint64_t failures = fields_uint(g, "failures");
+        if (failures) {
+            buf_printf(b, ", failed %" PRIu64 " time%s", failures, failures == 1 ? "" : "s");
         }
         if (error.n) {
             buf_append_z(b, ", ");
