@@ -275,7 +275,8 @@ static int change_some(struct tap *t, struct change *c, const uint64_t *seqs, si
 static int change_all(struct tap *t, struct change *c, const struct letters *l)
 {
     struct pace pace;
-    int64_t rate = t->options.dry_run ? 0 : t->options.rate;
+    bool unpaced = t->options.dry_run || t->options.to; // copies were published at the rate
+    int64_t rate = unpaced ? 0 : t->options.rate;
     size_t chunk = rate ? (size_t)(rate + CHUNKS_A_SECOND - 1) / CHUNKS_A_SECOND : PAGE;
     int status = TAP_OK;
     chunk = chunk < PAGE ? chunk : PAGE;
@@ -292,9 +293,10 @@ static int change_all(struct tap *t, struct change *c, const struct letters *l)
 static void report(struct tap *t, const struct change *c, const char *done)
 {
     if (t->options.style.format == RENDER_PRETTY) {
-        buf_printf(&t->out, "%s: %" PRIu64 " %s%s, %" PRIu64 " not in the list\n",
-                   t->options.target, c->changed, t->options.dry_run ? "would be " : "", done,
-                   c->missing);
+        const char *to = t->options.to;
+        buf_printf(&t->out, "%s: %" PRIu64 " %s%s%s, %" PRIu64 " not in the list\n",
+                   t->options.target, c->changed, t->options.dry_run ? "would be " : "",
+                   to ? "published to " : done, to ? to : "", c->missing);
     } else {
         buf_printf(
             &t->out,
@@ -303,9 +305,14 @@ static void report(struct tap *t, const struct change *c, const char *done)
     }
 }
 
+struct copies {
+    struct batch batch;
+    struct pace pace;
+};
+
 static int publish_letter(struct tap *t, const struct letter *letter, void *data)
 {
-    struct batch *batch = data;
+    struct copies *copies = data;
     char id[UUID_TEXT + 1];
     struct event e = letter->event;
     int64_t now = clock_wall_ms();
@@ -313,18 +320,20 @@ static int publish_letter(struct tap *t, const struct letter *letter, void *data
     e.id = str_of(id);
     e.topic = str_of(t->options.to);
     e.time_ms = now;
-    return batch_add(batch, 0, &e);
+    int status = pace_wait(&copies->pace, t, &copies->batch);
+    return status ? status : batch_add(&copies->batch, 0, &e);
 }
 
 // Copies of the events go to the topic --to; when they are on disk the letters are dropped.
 static int publish_copies(struct tap *t, const struct letters *l)
 {
-    struct batch batch;
-    struct visit v = { .f = publish_letter, .data = &batch, .listed = l, .limit = -1 };
-    batch_open(&batch, t, NULL);
+    struct copies copies;
+    struct visit v = { .f = publish_letter, .data = &copies, .listed = l, .limit = -1 };
+    batch_open(&copies.batch, t, NULL);
+    pace_begin(&copies.pace, t->options.rate);
     int status = visit(t, &v);
-    status = status ? status : batch_finish(&batch);
-    batch_close(&batch);
+    status = status ? status : batch_finish(&copies.batch);
+    batch_close(&copies.batch);
     return status;
 }
 
