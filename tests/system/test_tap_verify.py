@@ -14,12 +14,16 @@ from suite import BUILD, CLEAN, wait_for
 def write_log(archive, count):
     """A daemon that has stopped in good order, with all segments but the last in the archive."""
     own = Daemon()
-    own.start(SLUICE_QUEUE_ARCHIVE=str(archive))
-    with own.client() as client:
-        for i in range(0, count, 100):
-            client.publish([new_event("a.b", {"n": i + k, "text": "text " * 150}) for k in range(100)])
-        wait_for(lambda: len(own.segments()) == 1 and archives(archive), 20, "all but one are archived")
-    own.stop()
+    try:
+        own.start(SLUICE_QUEUE_ARCHIVE=str(archive))
+        with own.client() as client:
+            for i in range(0, count, 100):
+                client.publish([new_event("a.b", {"n": i + k, "text": "text " * 150}) for k in range(100)])
+            wait_for(lambda: len(own.segments()) == 1 and archives(archive), 20, "all but one are archived")
+        own.stop()
+    except BaseException:
+        own.close()
+        raise
     return own
 
 
