@@ -2,7 +2,6 @@
 // What handlers ask of a call and how they answer it.
 #include "common/call.h"
 
-#include "common/base64url.h"
 #include "common/call_impl.h"
 #include "common/outbox.h"
 #include "proto/writer.h"
@@ -16,13 +15,11 @@
 #include <stdlib.h>
 
 #define ETAG_BYTES 32
-#define CURSOR_BYTES 768 // of the sealed text; longer sort keys make no cursor
 
-static unsigned char cursor_key[crypto_secretbox_KEYBYTES];
+static unsigned char cursor_key[CURSOR_KEY_BYTES];
 
-void call_set_cursor_key(const unsigned char key[32])
+void call_set_cursor_key(const unsigned char key[CURSOR_KEY_BYTES])
 {
-    _Static_assert(sizeof cursor_key == 32, "the key file has 32 bytes");
     memcpy(cursor_key, key, sizeof cursor_key);
 }
 
@@ -408,11 +405,12 @@ static void hash_part(crypto_generichash_state *h, struct str part)
 }
 
 // Binds a cursor to the list it was made for: operation, path, caller and every filter.
-static void cursor_list_hash(const struct call *c, unsigned char out[16])
+static void cursor_list_hash(const struct call *c, unsigned char out[CURSOR_LIST_BYTES])
 {
     crypto_generichash_state h;
     const struct query_param *q = c->route->query;
-    (void)crypto_generichash_init(&h, NULL, 0, 16); // these cannot fail with these sizes
+    (void)crypto_generichash_init(&h, NULL, 0,
+                                  CURSOR_LIST_BYTES); // these cannot fail with these sizes
     hash_part(&h, str_of(c->route->operation));
     for (size_t i = 0; i < c->frame.n_params; i++) {
         hash_part(&h, c->frame.params[i]);
@@ -423,68 +421,22 @@ static void cursor_list_hash(const struct call *c, unsigned char out[16])
             hash_part(&h, c->query[i]);
         }
     }
-    (void)crypto_generichash_final(&h, out, 16);
+    (void)crypto_generichash_final(&h, out, CURSOR_LIST_BYTES);
 }
 
-static int open_cursor(struct call *c, struct str text, struct str *ret_plain)
+int call_cursor(struct call *c, struct cursor_position *ret_position)
 {
-    unsigned char sealed[CURSOR_BYTES], *plain = call_alloc(c, sizeof sealed);
-    const size_t nonce = crypto_secretbox_NONCEBYTES, head = nonce + crypto_secretbox_MACBYTES;
-    size_t n = 0;
-    if (!plain || base64url_decode(text, sealed, sizeof sealed, &n) || n < head ||
-        crypto_secretbox_open_easy(plain, sealed + nonce, n - nonce, sealed, cursor_key)) {
-        return -EINVAL;
-    }
-    *ret_plain = (struct str){ (const char *)plain, n - head };
-    return 0;
-}
-
-static int parse_cursor(struct call *c, struct str plain, struct call_position *ret)
-{
-    unsigned char own[16];
-    struct reader r = reader_of(plain);
-    struct str hash;
-    uint32_t count;
-    cursor_list_hash(c, own);
-    if (reader_array(&r, &count) || count != 1 + 2 * CALL_CURSOR_VALUES || reader_bin(&r, &hash) ||
-        !str_eq(hash, (struct str){ (const char *)own, sizeof own })) {
-        return -EINVAL;
-    }
-    for (size_t i = 0; i < CALL_CURSOR_VALUES; i++) {
-        if (reader_str_or_nil(&r, &ret->text[i]) || reader_int(&r, &ret->number[i])) {
-            return -EINVAL;
-        }
-    }
-    return 0;
-}
-
-int call_cursor(struct call *c, struct call_position *ret_position)
-{
-    struct str text = call_query(c, "cursor"), plain;
+    unsigned char list[CURSOR_LIST_BYTES];
+    struct str text = call_query(c, "cursor");
     if (!text.p) {
         return 0;
     }
-    if (open_cursor(c, text, &plain) || parse_cursor(c, plain, ret_position)) {
+    cursor_list_hash(c, list);
+    if (cursor_open(cursor_key, list, text, &c->arena, ret_position)) {
         call_problem(c, PROBLEM_INVALID_CURSOR, NULL);
         return -EINVAL;
     }
     return 1;
-}
-
-static struct str seal_cursor(struct call *c, const struct buf *plain)
-{
-    unsigned char sealed[CURSOR_BYTES];
-    const size_t head = crypto_secretbox_NONCEBYTES + crypto_secretbox_MACBYTES;
-    size_t n = plain->len + head;
-    char *text = n <= sizeof sealed ? call_alloc(c, BASE64URL_SIZE(n)) : NULL;
-    if (!text) {
-        return (struct str){ NULL, 0 };
-    }
-    randombytes_buf(sealed, crypto_secretbox_NONCEBYTES);
-    (void)crypto_secretbox_easy(sealed + crypto_secretbox_NONCEBYTES,
-                                (const unsigned char *)plain->data, plain->len, sealed,
-                                cursor_key); // fails only for absurd lengths
-    return base64url_encode(sealed, n, text);
 }
 
 // Appends s percent-encoded: all but unreserved characters of RFC 3986.
@@ -537,24 +489,11 @@ static void link_next(struct call *c, struct str cursor)
     buf_fini(&b);
 }
 
-struct str call_next_cursor(struct call *c, const struct call_position *position)
+struct str call_next_cursor(struct call *c, const struct cursor_position *position)
 {
-    unsigned char hash[16];
-    struct buf b;
-    buf_init(&b, CURSOR_BYTES);
-    cursor_list_hash(c, hash);
-    writer_array(&b, 1 + 2 * CALL_CURSOR_VALUES);
-    writer_bin(&b, (struct str){ (const char *)hash, sizeof hash });
-    for (size_t i = 0; i < CALL_CURSOR_VALUES; i++) {
-        if (position->text[i].p) {
-            writer_str(&b, position->text[i]);
-        } else {
-            writer_nil(&b);
-        }
-        writer_int(&b, position->number[i]);
-    }
-    struct str text = buf_ok(&b) ? seal_cursor(c, &b) : (struct str){ NULL, 0 };
-    buf_fini(&b);
+    unsigned char list[CURSOR_LIST_BYTES];
+    cursor_list_hash(c, list);
+    struct str text = cursor_seal(cursor_key, list, position, &c->arena);
     if (text.p) {
         link_next(c, text);
     }

@@ -5,6 +5,7 @@
 #ifndef COMMON_CALL_H
 #define COMMON_CALL_H
 
+#include "common/cursor.h"
 #include "common/db.h"
 #include "common/trace.h"
 #include "proto/frames.h"
@@ -117,21 +118,15 @@ void call_etag(struct call *c, int64_t version);
 __attribute__((warn_unused_result)) int call_event(struct call *c, const char *topic, struct str key,
                                                    const struct message *m, const void *object);
 
-// --- Cursors: opaque, sealed position of a keyset list, bound to the route and its filters.
-
-#define CALL_CURSOR_VALUES 3
-
-struct call_position {
-    struct str text[CALL_CURSOR_VALUES]; // values of the last row's sort keys
-    int64_t number[CALL_CURSOR_VALUES];
-};
+// --- Cursors: opaque, sealed position of a keyset list, bound to the route and its
+// filters (common/cursor.h).
 
 // Reads ?cursor=. Returns 1 with the position, 0 when there is none, or -EINVAL after answering
 // 400.
-__attribute__((warn_unused_result)) int call_cursor(struct call *c, struct call_position *ret_position);
+__attribute__((warn_unused_result)) int call_cursor(struct call *c, struct cursor_position *ret_position);
 
 // Makes the cursor for the next page and sets the answer's Link rel="next" header; p == NULL on
 // failure.
-struct str call_next_cursor(struct call *c, const struct call_position *position);
+struct str call_next_cursor(struct call *c, const struct cursor_position *position);
 
 #endif

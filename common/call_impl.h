@@ -69,7 +69,7 @@ void call_discard_answer(struct call *c);
 // Answers for a stage that failed with a negative errno.
 void call_fail(struct call *c, int error);
 
-// The key that seals cursors; set once at start. 32 bytes.
-void call_set_cursor_key(const unsigned char key[32]);
+// The key that seals cursors; set once at start.
+void call_set_cursor_key(const unsigned char key[CURSOR_KEY_BYTES]);
 
 #endif

@@ -234,7 +234,7 @@ static int wanted_status(const struct call *c)
 
 int orders_list(struct call *c)
 {
-    struct call_position at = { .number = { INT64_MAX } };
+    struct cursor_position at = { .number = { INT64_MAX } };
     struct str owner = call_is_admin(c) ? (struct str){ NULL, 0 } : call_principal(c)->id;
     if (call_cursor(c, &at) < 0) {
         return 0;

@@ -29,7 +29,7 @@ void page_add(struct page *p, const struct message *m, const void *item)
     p->n++;
 }
 
-int page_end(struct page *p, const struct call_position *next)
+int page_end(struct page *p, const struct cursor_position *next)
 {
     writer_close(p->body, p->items, p->n);
     if (next) {

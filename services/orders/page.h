@@ -40,6 +40,6 @@ void page_add(struct page *p, const struct message *m, const void *item);
 
 // Ends the answer. next: position of the last item written, when there are more; or NULL. Returns 0
 // or -ENOMEM.
-__attribute__((warn_unused_result)) int page_end(struct page *p, const struct call_position *next);
+__attribute__((warn_unused_result)) int page_end(struct page *p, const struct cursor_position *next);
 
 #endif

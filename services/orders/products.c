@@ -108,7 +108,7 @@ int products_get(struct call *c)
 
 int products_list(struct call *c)
 {
-    struct call_position at = { 0 };
+    struct cursor_position at = { 0 };
     if (call_cursor(c, &at) < 0) {
         return 0;
     }

@@ -22,7 +22,7 @@ static const char *const type_names[SEARCH_TYPES] = {
     [SEARCH_USER] = "user",
 };
 
-_Static_assert(SEARCH_TYPES == CALL_CURSOR_VALUES, "a cursor holds one offset for each type");
+_Static_assert(SEARCH_TYPES == CURSOR_VALUES, "a cursor holds one offset for each type");
 
 // One page of what one type has to offer.
 struct source {
@@ -156,7 +156,7 @@ static int answer(struct call *c, struct source sources[SEARCH_TYPES], size_t li
         result->items[result->n_items++] = best->hits[best->taken++];
     }
     if (best && before + (int64_t)result->n_items < SEARCH_MAX_RESULTS) {
-        struct call_position next = { 0 };
+        struct cursor_position next = { 0 };
         for (size_t t = 0; t < SEARCH_TYPES; t++) {
             next.number[t] = sources[t].offset + (int64_t)sources[t].taken;
         }
@@ -173,7 +173,7 @@ int search_find(struct call *c)
 {
     struct query q;
     struct source sources[SEARCH_TYPES] = { 0 };
-    struct call_position at = { 0 };
+    struct cursor_position at = { 0 };
     size_t limit = (size_t)call_query_int(c, "limit");
     assert(limit >= 1 && limit <= LIMIT_MAX);
     if (call_cursor(c, &at) < 0) {

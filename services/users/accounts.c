@@ -149,7 +149,7 @@ static int reply_page(struct call *c, const struct account *accounts, int n, int
         list->items[i] = user_of(&accounts[i]);
     }
     if (n > limit) {
-        struct call_position last = { .text = { list->items[limit - 1].id } };
+        struct cursor_position last = { .text = { list->items[limit - 1].id } };
         list->next_cursor = call_next_cursor(c, &last);
         if (!list->next_cursor.p) {
             return -ENOMEM;
@@ -164,7 +164,7 @@ int on_user_list(struct call *c)
     if (!call_is_admin(c)) {
         return call_problem(c, PROBLEM_FORBIDDEN, "Only admins may list users.");
     }
-    struct call_position position = { .text = { STR("") } };
+    struct cursor_position position = { .text = { STR("") } };
     if (call_cursor(c, &position) < 0) {
         return 0; // answered
     }

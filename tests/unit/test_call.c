@@ -45,7 +45,7 @@ static int change_versioned(struct call *c)
 // Answers with the position that the cursor stands for, and the next one.
 static int list(struct call *c)
 {
-    struct call_position at, next = { { STR("a\xFF"), { NULL, 0 }, STR("") }, { INT64_MIN, 0, INT64_MAX } };
+    struct cursor_position at, next = { { STR("a\xFF"), { NULL, 0 }, STR("") }, { INT64_MIN, 0, INT64_MAX } };
     int rc = call_cursor(c, &at);
     if (rc < 0) {
         return 0;
@@ -66,7 +66,7 @@ static int list_with_long_keys(struct call *c)
     char *key = call_alloc(c, 2000);
     assert_non_null(key);
     memset(key, 'k', 2000);
-    struct call_position next = { { { key, 2000 } }, { 0 } };
+    struct cursor_position next = { { { key, 2000 } }, { 0 } };
     assert_null(call_next_cursor(c, &next).p); // too long to seal: the list just ends
     return reply_text(c, STR("end"));
 }
