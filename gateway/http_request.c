@@ -4,6 +4,8 @@
 // The body goes through llhttp as it comes.
 #include "gateway/http_request.h"
 
+#include "gateway/authority.h"
+
 #include <assert.h>
 #include <strings.h>
 

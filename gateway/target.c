@@ -1,20 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/target.h"
 
+#include "gateway/authority.h"
+#include "gateway/grammar.h"
 #include "proto/utf8.h"
 
 #include <errno.h>
 #include <strings.h>
-
-static bool is_alphanumeric(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-static bool is_one_of(char c, const char *set)
-{
-    return c != '\0' && strchr(set, c);
-}
 
 static bool is_path(char c)
 {
@@ -27,15 +19,6 @@ static bool is_query(char c)
     return is_path(c) || is_one_of(c, "?[]{}|^`");
 }
 
-static int digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 // Decodes n bytes at p in place; the result is never longer.
 static int decode(char *p, size_t n, bool query, struct str *ret, const char **ret_detail)
 {
@@ -44,7 +27,8 @@ static int decode(char *p, size_t n, bool query, struct str *ret, const char **r
     for (size_t i = 0; i < n; i++) {
         char c = p[i];
         if (c == '%') {
-            int high = i + 2 < n ? digit(p[i + 1]) : -1, low = i + 2 < n ? digit(p[i + 2]) : -1;
+            int high = i + 2 < n ? hexadecimal(p[i + 1]) : -1,
+                low = i + 2 < n ? hexadecimal(p[i + 2]) : -1;
             if (high < 0 || low < 0) {
                 *ret_detail =
                     "A % in the request target is not followed by two hexadecimal digits.";
@@ -190,39 +174,4 @@ int target_parse(char *raw, size_t n, struct target *ret_target, const char **re
         return -EINVAL;
     }
     return mark ? parse_query(mark + 1, n - path_n - 1, t, ret_detail) : 0;
-}
-
-static bool port_valid(struct str s)
-{
-    unsigned port = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9') {
-            return false;
-        }
-        port = port * 10 + (unsigned)(s.p[i] - '0');
-        if (port > 65535) {
-            return false;
-        }
-    }
-    return true; // "host:" is allowed, and means the default port
-}
-
-bool authority_valid(struct str s)
-{
-    bool bracket = s.n > 0 && s.p[0] == '[';
-    size_t i = bracket;
-    while (i < s.n && (bracket ? is_alphanumeric(s.p[i]) || is_one_of(s.p[i], ":.")
-                               : is_alphanumeric(s.p[i]) || is_one_of(s.p[i], "-._~!$&'()*+;="))) {
-        i++;
-    }
-    if (i == (size_t)bracket || s.n > 255 + 6) {
-        return false;
-    }
-    if (bracket) {
-        if (i == s.n || s.p[i] != ']' || i < 3) { // the shortest is "[::]"
-            return false;
-        }
-        i++;
-    }
-    return i == s.n || (s.p[i] == ':' && port_valid((struct str){ s.p + i + 1, s.n - i - 1 }));
 }

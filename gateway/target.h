@@ -22,8 +22,4 @@ struct target {
 __attribute__((warn_unused_result)) int target_parse(char *raw, size_t n, struct target *ret_target,
                                                      const char **ret_detail);
 
-// Whether s is host [":" port] as RFC 9110 section 7.2 wants it in Host: not empty, no user
-// information, a port up to 65535, brackets around IPv6.
-bool authority_valid(struct str s);
-
 #endif

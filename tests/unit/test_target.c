@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Targets and authorities: what they are taken apart into, and what is refused. The requests of
+// Targets: what they are taken apart into, and what is refused. The requests of
 // test_http_request.c go through the same code; here are the results and the edges.
 #include "gateway/target.h"
 
@@ -129,35 +129,13 @@ static void test_every_encoded_byte(void **state)
     }
 }
 
-static void test_authority(void **state)
-{
-    (void)state;
-    static const char *const good[] = { "a",     "example.com", "a-b_c.d:80", "127.0.0.1:65535",
-                                        "[::1]", "[::1]:0",     "a:" };
-    static const char *const bad[] = {
-        "",     ":80", "a@b",  "a/b",     "a b",           "a,b",    "[::1", "::1",   "[]",
-        "[:]x", "a:b", "a:-1", "a:65536", "a:99999999999", "[a]b:1", "a[",   "a%zz\\"
-    };
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        assert_true(authority_valid(str_of(good[i])));
-    }
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        if (authority_valid(str_of(bad[i]))) {
-            fail_msg("%s is taken for an authority", bad[i]);
-        }
-    }
-    char long_name[300];
-    memset(long_name, 'a', sizeof long_name);
-    assert_false(authority_valid((struct str){ long_name, sizeof long_name }));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_segments),           cmocka_unit_test(test_decoding),
         cmocka_unit_test(test_absolute),           cmocka_unit_test(test_many_segments),
         cmocka_unit_test(test_many_parameters),    cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_every_encoded_byte), cmocka_unit_test(test_authority),
+        cmocka_unit_test(test_every_encoded_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
