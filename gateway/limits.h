@@ -6,18 +6,19 @@
 
 // --- One request
 
-#define HTTP_MAX_LINE 8192           // RFC 9112 section 3 asks for at least 8000 -> 414
-#define HTTP_MAX_FIELDS_BYTES 16384  // all header fields; twice what browsers send -> 431
-#define HTTP_MAX_FIELDS 100          // header fields -> 431
-#define HTTP_MAX_TRAILER_BYTES 4096  // trailer fields, which are ignored -> 431
-#define HTTP_MAX_CHUNK_EXTENSION 256 // bytes of one chunk's extensions, which are ignored -> 400
-#define HTTP_MAX_SEGMENTS 16         // of a path; no pattern has more (PROTOCOL.md 2.2) -> 404
-#define HTTP_MAX_BLANK_LINES 4       // bytes of line ends before a request, of old clients -> 400
-#define TOKEN_MAX_BYTES 4096         // access token -> 401
+#define HTTP_MAX_LINE 8192          // RFC 9112 section 3 asks for at least 8000 -> 414
+#define HTTP_MAX_FIELDS_BYTES 16384 // all header fields; twice what browsers send -> 431
+#define HTTP_MAX_FIELDS 100         // header fields -> 431
+#define HTTP_MAX_TRAILER_BYTES 4096 // trailer fields, which are ignored, and their end -> 431
+#define HTTP_MAX_TRAILERS 16        // trailer fields -> 431
+#define HTTP_MAX_CHUNK_LINE 274     // 16 digits, 256 bytes of extensions, the line end -> 400
+#define HTTP_MAX_SEGMENTS 16        // of a path; no pattern has more (PROTOCOL.md 2.2) -> 404
+#define HTTP_MAX_BLANK_LINES 2      // before a request, of old clients -> 400
+#define TOKEN_MAX_BYTES 4096        // access token -> 401
 
-// What chunked framing may cost: 8 bytes for each byte of the body (a chunk of one byte takes 6),
-// and this -> 400
-#define HTTP_CHUNK_SLACK (HTTP_MAX_TRAILER_BYTES + 4096)
+// What chunked framing may cost until a chunk begins: 8 bytes for each byte of the body before (a
+// chunk of one byte takes 6), and this -> 400
+#define HTTP_CHUNK_SLACK 4096
 
 // --- One answer
 
@@ -26,12 +27,12 @@
 
 // --- One connection
 
-#define READ_BUFFER_BYTES 65536 // one, shared by all connections; bounds one read
+#define READ_BUFFER_BYTES 65536  // one, shared by all connections; bounds one read
 #define PIPELINE_READ_BYTES 4096 // read ahead while a request is in flight -> not read any more
-#define HALF_CLOSE_GRACE_MS 250 // a client that closed may still be reading: so long for an answer
-#define LINGER_MS 1000          // after the last answer: reads on, so that no reset eats it
-#define KEPT_BODY_BYTES 65536   // a request's body buffer above this is freed after use
-#define SPARE_EXCHANGES 256     // request objects kept for reuse; a burst's others are freed
+#define HALF_CLOSE_GRACE_MS 250  // a client that closed may still be reading: so long for an answer
+#define LINGER_MS 1000           // after the last answer: reads on, so that no reset eats it
+#define KEPT_BODY_BYTES 65536    // a request's body buffer above this is freed after use
+#define SPARE_EXCHANGES 256      // request objects kept for reuse; a burst's others are freed
 
 // --- All connections
 

@@ -133,6 +133,13 @@ static const struct refused_case refused[] = {
     BAD("leading blank", " GET / HTTP/1.1\r\n" HOST "\r\n"),
     BAD("two blanks and no target", "GET  HTTP/1.1\r\n" HOST "\r\n"),
     BAD("no target", "GET HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("bare CR first", "\rGET / HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("bare LF first", "\nGET / HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("LF CR first", "\n\rGET / HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("CR CR LF first", "\r\r\nGET / HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("CR LF LF first", "\r\n\nGET / HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("CR LF CR first", "\r\n\rGET / HTTP/1.1\r\n" HOST "\r\n"),
+    BAD("method that is no token", "G\x01T / HTTP/1.1\r\n" HOST "\r\n"),
     BAD("many blank lines", "\r\n\r\n\r\nGET / HTTP/1.1\r\n" HOST "\r\n"),
     BAD("bare LF after request line", "GET / HTTP/1.1\n" HOST "\r\n"),
     BAD("bare CR in request line", "GET / HTTP/1.1\rX: y\r\n" HOST "\r\n"),
@@ -172,6 +179,8 @@ static const struct refused_case refused[] = {
     BAD("empty host", "GET / HTTP/1.1\r\nHost:\r\n\r\n"),
     BAD("host with user", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n"),
     BAD("host with path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
+    BAD("host list", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"),
+    BAD("host with too many colons", "GET / HTTP/1.1\r\nHost: [1:2:3:4:5:6:7:8:9]\r\n\r\n"),
     BAD("host with blank", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n"),
     BAD("host with bad port", "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n"),
     BAD("host with port text", "GET / HTTP/1.1\r\nHost: a:80x\r\n\r\n"),
@@ -327,6 +336,17 @@ static const struct accepted_case accepted[] = {
               "hello"),
     { "pipelined", STR_INIT("GET / HTTP/1.1\r\n" HOST "\r\nGET /b HTTP/1.1\r\n" HOST "\r\n"), "",
       38 },
+    { "tab behind the coding",
+      STR_INIT("POST / HTTP/1.1\r\n" HOST
+               "Transfer-Encoding:\t chunked \t\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+      "hello", 0 },
+    { "tab behind the length",
+      STR_INIT("POST / HTTP/1.1\r\n" HOST "Content-Length: \t5\t \r\n\r\nhello"), "hello", 0 },
+    { "blanks around extensions",
+      STR_INIT("POST / HTTP/1.1\r\n" HOST
+               "Transfer-Encoding: chunked\r\n\r\n5 ;\ta = \"b\"\r\nhello\r\n0\r\n\r\n"),
+      "hello", 0 },
+    { "odd but sound host", STR_INIT("GET / HTTP/1.1\r\nHost: a%41,b;c=(d):80\r\n\r\n"), "", 0 },
     { "pipelined behind a body",
       STR_INIT("POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhelloGET"), "hello", 3 },
     { "pipelined behind chunks",
@@ -378,7 +398,7 @@ static void test_fields(void **state)
     assert_int_equal(request->method, METHOD_POST);
     assert_true(request->expects_continue);
     assert_true(str_eq(http_request_field(request, STR("host")), STR("Example.com")));
-    assert_true(str_eq(http_request_field(request, STR("x-thing")), STR("One Two")));
+    assert_true(str_eq(http_request_field(request, STR("x-thing")), STR("One Two, second")));
     struct str empty = http_request_field(request, STR("empty"));
     assert_non_null(empty.p);
     assert_int_equal(empty.n, 0);
@@ -461,16 +481,12 @@ static void test_field_count(void **state)
 static void test_chunk_limits(void **state)
 {
     (void)state;
-    assert_limit(CHUNKED "1;", 'a', HTTP_MAX_CHUNK_EXTENSION, "\r\nx\r\n0\r\n\r\n", PROBLEM_COUNT);
-    assert_limit(CHUNKED "1;", 'a', HTTP_MAX_CHUNK_EXTENSION + 1, "\r\nx\r\n0\r\n\r\n",
-                 PROBLEM_MALFORMED_REQUEST);
-    assert_limit(CHUNKED "1;a=", 'b', HTTP_MAX_CHUNK_EXTENSION, "\r\nx\r\n0\r\n\r\n",
-                 PROBLEM_MALFORMED_REQUEST);
-    assert_limit(CHUNKED "", '0', HTTP_CHUNK_SLACK + 1, "1\r\nx\r\n0\r\n\r\n",
-                 PROBLEM_MALFORMED_REQUEST);
-    assert_limit(CHUNKED "0\r\nX: ", 'a', HTTP_MAX_TRAILER_BYTES - 1, "\r\n\r\n", PROBLEM_COUNT);
-    assert_limit(CHUNKED "0\r\nX: ", 'a', HTTP_MAX_TRAILER_BYTES, "\r\n\r\n",
-                 PROBLEM_HEADERS_TOO_LARGE);
+    size_t line = HTTP_MAX_CHUNK_LINE - strlen("1;\r\n");
+    assert_limit(CHUNKED "1;", 'a', line, "\r\nx\r\n0\r\n\r\n", PROBLEM_COUNT);
+    assert_limit(CHUNKED "1;", 'a', line + 1, "\r\nx\r\n0\r\n\r\n", PROBLEM_MALFORMED_REQUEST);
+    size_t trailer = HTTP_MAX_TRAILER_BYTES - strlen("X: \r\n\r\n");
+    assert_limit(CHUNKED "0\r\nX: ", 'a', trailer, "\r\n\r\n", PROBLEM_COUNT);
+    assert_limit(CHUNKED "0\r\nX: ", 'a', trailer + 1, "\r\n\r\n", PROBLEM_HEADERS_TOO_LARGE);
     assert_limit(CHUNKED "41\r\n", 'a', MAX_BODY + 1, "\r\n0\r\n\r\n", PROBLEM_BODY_TOO_LARGE);
     assert_limit(CHUNKED "40\r\n", 'a', MAX_BODY, "\r\n0\r\n\r\n", PROBLEM_COUNT);
 }
@@ -486,6 +502,116 @@ static void test_small_chunks(void **state)
     strcat(text, "0\r\n\r\n");
     assert_int_equal(feed_every_way(str_of(text)).stage, HTTP_STAGE_COMPLETE);
     assert_int_equal(request->body.len, MAX_BODY);
+}
+
+// A chunk over the limit is refused by its size alone, a later one by what is left.
+static void test_large_chunks(void **state)
+{
+    (void)state;
+    static const struct {
+        struct str bytes;
+        enum problem problem;
+    } cases[] = {
+        { STR_INIT(CHUNKED "41\r\n"), PROBLEM_BODY_TOO_LARGE },
+        { STR_INIT(CHUNKED "FFFFFFFFFFFFFFFF\r\n"), PROBLEM_BODY_TOO_LARGE },
+        { STR_INIT(CHUNKED "1\r\nx\r\n40\r\n"), PROBLEM_BODY_TOO_LARGE },
+        { STR_INIT(CHUNKED "1\r\nx\r\nFFFFFFFFFFFFFFFF\r\n"), PROBLEM_BODY_TOO_LARGE },
+        { STR_INIT(CHUNKED "10000000000000000\r\n"), PROBLEM_MALFORMED_REQUEST },
+        { STR_INIT(CHUNKED "10000000000000002\r\n"), PROBLEM_MALFORMED_REQUEST },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct outcome o = feed_every_way(cases[i].bytes);
+        assert_int_equal(o.stage, HTTP_STAGE_FAILED);
+        assert_int_equal(o.problem, cases[i].problem);
+    }
+}
+
+// How much framing is too much does not depend on the cuts: what comes behind does not make good.
+static void test_framing(void **state)
+{
+    (void)state;
+    char text[16384] = CHUNKED;
+    for (size_t i = 0; i < 20; i++) {
+        char chunk[HTTP_MAX_CHUNK_LINE + 8];
+        (void)snprintf(chunk, sizeof chunk, "1;%0250d\r\nx\r\n", 7);
+        strcat(text, chunk);
+    }
+    strcat(text, "0\r\n\r\n");
+    struct outcome o = feed_every_way(str_of(text));
+    assert_int_equal(o.stage, HTTP_STAGE_FAILED);
+    assert_int_equal(o.problem, PROBLEM_MALFORMED_REQUEST);
+}
+
+static void assert_field(const char *name, const char *value)
+{
+    struct str found = http_request_field(request, str_of(name));
+    if (!value) {
+        assert_null(found.p);
+        return;
+    }
+    if (!str_eq(found, str_of(value))) {
+        fail_msg("%s is \"%.*s\"", name, STR_ARG(found));
+    }
+}
+
+// RFC 9110 section 5.3.
+static void test_repeated_fields(void **state)
+{
+    (void)state;
+    const char *text = "GET / HTTP/1.1\r\nAccept: a/b\r\nIf-None-Match: \"1\"\r\n" HOST
+                       "ACCEPT:\tc/d ;q=0.1\t\r\nX: y\r\nif-none-match: \"2\", \"3\"\r\n"
+                       "accept:\r\nConnection: x\r\nConnection: Close\r\nAccept: e/f\r\n\r\n";
+    for (size_t step = 1; step <= strlen(text); step += strlen(text) - 1) {
+        (void)feed(str_of(text), step, step);
+        assert_int_equal(request->stage, HTTP_STAGE_COMPLETE);
+        assert_field("accept", "a/b, c/d ;q=0.1, , e/f");
+        assert_field("if-none-match", "\"1\", \"2\", \"3\"");
+        assert_field("x", "y");
+        assert_field("host", "example.com");
+        assert_false(request->keep_alive);
+    }
+}
+
+// As many and as long as the limits allow: there is room for all that is joined.
+static void test_most_repeated_fields(void **state)
+{
+    (void)state;
+    static char text[HTTP_HEAD_BYTES + 1];
+    const char *line = "GET / HTTP/1.1\r\n";
+    (void)snprintf(text, sizeof text, "%s" HOST, line);
+    for (size_t i = 1; i < HTTP_MAX_FIELDS - 2; i++) {
+        strcat(text, i % 2 ? "a:b\r\n" : "c:\r\n");
+    }
+    size_t room = strlen(line) + HTTP_MAX_FIELDS_BYTES - strlen(text) - strlen("a:\r\nc:d\r\n\r\n");
+    char *end = text + strlen(text);
+    memcpy(end, "a:", 2);
+    memset(end + 2, 'e', room);
+    strcat(end, "\r\nc:d\r\n\r\n");
+    assert_int_equal(strlen(text), strlen(line) + HTTP_MAX_FIELDS_BYTES);
+    (void)feed(str_of(text), 1000, 1000);
+    assert_int_equal(request->stage, HTTP_STAGE_COMPLETE);
+    assert_int_equal(http_request_field(request, STR("a")).n, room + 3 * (HTTP_MAX_FIELDS - 2) / 2);
+    assert_int_equal(http_request_field(request, STR("c")).n, 2 * ((HTTP_MAX_FIELDS - 4) / 2) + 1);
+}
+
+static void test_trailers_are_not_fields(void **state)
+{
+    (void)state;
+    (void)feed(STR(CHUNKED "0\r\nAuthorization: a\r\nX: y\r\n\r\n"), 200, 200);
+    assert_int_equal(request->stage, HTTP_STAGE_COMPLETE);
+    assert_field("authorization", NULL);
+    assert_field("x", NULL);
+}
+
+// Blanks behind values count for the limit, although they are taken off.
+static void test_blanks_limit(void **state)
+{
+    (void)state;
+    size_t rest = strlen(HOST "X: \r\n\r\n");
+    assert_limit("GET / HTTP/1.1\r\n" HOST "X: ", '\t', HTTP_MAX_FIELDS_BYTES - rest, "\r\n\r\n",
+                 PROBLEM_COUNT);
+    assert_limit("GET / HTTP/1.1\r\n" HOST "X: ", ' ', HTTP_MAX_FIELDS_BYTES - rest + 1, "\r\n\r\n",
+                 PROBLEM_HEADERS_TOO_LARGE);
 }
 
 // The caller sees the head before any of the body is taken.
@@ -539,12 +665,24 @@ static void test_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_accepted),
-        cmocka_unit_test(test_keep_alive),   cmocka_unit_test(test_fields),
-        cmocka_unit_test(test_line_limit),   cmocka_unit_test(test_fields_limit),
-        cmocka_unit_test(test_field_count),  cmocka_unit_test(test_chunk_limits),
-        cmocka_unit_test(test_small_chunks), cmocka_unit_test(test_head_first),
-        cmocka_unit_test(test_time_out),     cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_accepted),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_line_limit),
+        cmocka_unit_test(test_fields_limit),
+        cmocka_unit_test(test_field_count),
+        cmocka_unit_test(test_chunk_limits),
+        cmocka_unit_test(test_small_chunks),
+        cmocka_unit_test(test_head_first),
+        cmocka_unit_test(test_large_chunks),
+        cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_repeated_fields),
+        cmocka_unit_test(test_most_repeated_fields),
+        cmocka_unit_test(test_trailers_are_not_fields),
+        cmocka_unit_test(test_blanks_limit),
+        cmocka_unit_test(test_time_out),
+        cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests(tests, make_request, drop_request);
 }
