@@ -333,8 +333,11 @@ static bool is_chunked(struct str coding)
 static void check_coding(struct http_request *r, struct str coding)
 {
     size_t last = coding.n;
-    while (last > 0 && !is_one_of(coding.p[last - 1], ", \t")) {
+    while (last > 0 && coding.p[last - 1] != ',') {
         last--;
+    }
+    while (last < coding.n && is_blank(coding.p[last])) {
+        last++;
     }
     if (r->http_1_0) {
         fail_malformed(r, "Transfer-Encoding does not exist in HTTP/1.0.");
