@@ -26,6 +26,7 @@ struct connection {
     struct exchange *exchange;     // when READING or BUSY
     enum state state;
     uint64_t due_ms;   // when the phase at hand is over, loop time
+    uint64_t body_ms;  // when the body at hand began, loop time
     uint64_t armed_ms; // when the timer fires; 0: it does not
     uint64_t requests; // begun so far
     char *pending;     // owned; bytes that came while a request was in flight
@@ -86,6 +87,22 @@ static void set_due_in(struct connection *c, int64_t ms)
 void connection_expect_answer(struct connection *c, uint64_t due_ms)
 {
     set_due(c, due_ms);
+}
+
+// When the body at hand is too slow: after its whole time, or when it has fallen further behind its
+// least rate than it may.
+static uint64_t body_due_ms(const struct connection *c)
+{
+    const struct gateway_config *config = &c->gateway->config;
+    uint64_t due_ms = c->body_ms + (uint64_t)config->body_ms,
+             rate = (uint64_t)config->body_min_rate;
+    if (rate == 0) {
+        return due_ms;
+    }
+    uint64_t paid_ms =
+        c->exchange->request.body_bytes * 1000 / rate; // a body has a few MiB at most
+    uint64_t behind_ms = c->body_ms + (uint64_t)config->body_grace_ms + paid_ms;
+    return behind_ms < due_ms ? behind_ms : due_ms;
 }
 
 static void start_reading(struct connection *c)
@@ -304,7 +321,8 @@ static void on_request_progress(struct connection *c, enum http_stage before)
             return;
         }
         if (stage == HTTP_STAGE_BODY) {
-            set_due_in(c, c->gateway->config.body_ms);
+            c->body_ms = uv_now(c->gateway->loop);
+            set_due(c, body_due_ms(c));
             if (x->request.expects_continue) {
                 write_now(&c->tcp, "HTTP/1.1 100 Continue\r\n\r\n");
             }
@@ -324,9 +342,10 @@ static bool begin_request(struct connection *c)
         close_connection(c);
         return false;
     }
-    c->requests++;
     move(c, CONN_READING);
-    set_due_in(c, c->gateway->config.header_ms);
+    if (c->requests++ > 0) { // the first one's time began with the connection
+        set_due_in(c, c->gateway->config.header_ms);
+    }
     return true;
 }
 
@@ -414,6 +433,10 @@ static void on_timer(uv_timer_t *timer)
     struct connection *c = timer->data;
     uint64_t now = uv_now(c->gateway->loop);
     c->armed_ms = 0;
+    if (c->state == CONN_READING && c->exchange->request.stage == HTTP_STAGE_BODY &&
+        !c->gateway->draining) {
+        c->due_ms = body_due_ms(c);
+    }
     if (now < c->due_ms) {
         set_due(c, c->due_ms);
         return;
@@ -427,6 +450,9 @@ static void on_timer(uv_timer_t *timer)
     } else if (c->state == CONN_WRITING) {
         on_stalled(c);
     } else {
+        if (c->state == CONN_IDLE && c->requests == 0) {
+            stats_refuse(&c->gateway->stats, STATS_REFUSED_TIMEOUT);
+        }
         close_connection(c); // idle, lingering, or BUSY for a client that went away
     }
 }
@@ -502,7 +528,7 @@ void connection_accept(struct gateway *g)
     g->connections = c;
     metric_set(&g->stats.connections, (int64_t)++g->n_connections);
     metric_add(&g->stats.connections_total, 1);
-    set_due_in(c, g->config.idle_ms);
+    set_due_in(c, g->config.header_ms); // a client that connects has something to ask
     start_reading(c);
 }
 

@@ -7,6 +7,8 @@
 //                             |                    |
 //                             +--broken: answer----+--last answer--> LINGERING --> CLOSED
 //
+// The first request has its head's time from the connection's begin on; later ones from their first
+// byte on, and the time before is the idle time. Too late: 408, or nothing before the first byte.
 // An answer that the client reads slowly is WRITING in between. When the client goes away, or a
 // phase takes too long, any state ends in CLOSED.
 #ifndef GATEWAY_CONNECTION_H

@@ -24,6 +24,7 @@ struct gateway_config {
     int64_t access_log;
     int64_t max_connections, max_connections_per_address, max_requests_per_connection;
     int64_t body_bytes, deadline_ms, wait_queue, token_cache;
+    int64_t body_min_rate, body_grace_ms; // bytes a second
     int64_t header_ms, body_ms, idle_ms, stall_ms, expect_wait_ms;
 };
 

@@ -2,7 +2,6 @@
 # HTTP as bytes, for what no well-behaved client sends. Nothing here parses more than it must, and
 # nothing waits for longer than TIMEOUT_S.
 import socket
-import time
 
 TIMEOUT_S = 15
 
@@ -81,10 +80,3 @@ def exchange(port, data):
         while answer := wire.read_answer():
             answers.append(answer)
     return answers
-
-
-def drip(wire, data, seconds):
-    """Sends bytes one by one, spread over so many seconds."""
-    for byte in data:
-        wire.send(bytes([byte]))
-        time.sleep(seconds / len(data))
