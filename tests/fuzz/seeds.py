@@ -6,11 +6,15 @@
 #
 # The drivers put right checksums into the log's frames themselves (their modes say so).
 import pathlib
+import re
 import struct
+import sys
 
 import msgpack
 
 CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+sys.path.append(str(CORPUS.parents[1] / "system"))
+import request_cases  # noqa: E402
 DATA = {
     "id": "o1",
     "total": {"amount": 1500, "currency": "EUR"},
@@ -187,8 +191,36 @@ def log_seeds():
         yield name, bytes([mode]) + SALT + data
 
 
+# --- Requests: mode, sizes of pieces, bytes
+
+LARGEST_REQUEST = 1000  # what is about limits is too slow to fuzz
+EVERY_MALFORMED = 8
+SIZES = bytes([7, 1, 30])
+
+
+def http_seeds():
+    wellformed = request_cases.read("wellformed")
+    malformed = request_cases.read("malformed")
+    cases = wellformed + [
+        case
+        for number, case in enumerate(malformed)
+        if number % EVERY_MALFORMED == 0 or "64 bits" in case.name
+    ]
+    for case in cases:
+        if len(case.bytes) <= LARGEST_REQUEST:
+            name = re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-")
+            yield name, bytes([len(SIZES)]) + SIZES + case.bytes
+    yield "pipelined", bytes([len(SIZES)]) + SIZES + b"".join(c.bytes for c in wellformed[:4])
+
+
 def main():
-    for driver, seeds in [("where", where_seeds), ("frames", frame_seeds), ("log", log_seeds)]:
+    drivers = {
+        "where": where_seeds,
+        "frames": frame_seeds,
+        "log": log_seeds,
+        "http": http_seeds,
+    }
+    for driver, seeds in drivers.items():
         folder = CORPUS / driver
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in seeds():
