@@ -299,7 +299,7 @@ def test_idle_connections_hinder_nobody(suite):
 
 
 def test_clients_that_vanish_hinder_nobody(suite):
-    request = POST + b'Content-Length: 50\r\n\r\n{"email": "x@example.com", "password": "longenough"'
+    request = POST + b'Content-Length: 50\r\n\r\n{"email": "x@example.com", "password": "long and good enough"'
     for cut in range(1, len(request), 7):
         with Wire(suite.port) as wire:
             wire.send(request[:cut])

@@ -115,7 +115,7 @@ class TestJson:
         assert api.post("/v1/users", body).json()["name"] == name
 
     def test_escapes_come_back_as_text(self, api):
-        body = b'{"email": "%s@example.com", "password": "longenough", "name": "\\u0041\\"\\\\\\/\\ud83e\\udd8a"}'
+        body = b'{"email": "%s@example.com", "password": "long and good enough", "name": "\\u0041\\"\\\\\\/\\ud83e\\udd8a"}'
         answer = api.post("/v1/users", body % fresh("u").encode())
         assert answer.json()["name"] == 'A"\\/🦊'
 
