@@ -213,8 +213,131 @@ def http_seeds():
     yield "pipelined", bytes([len(SIZES)]) + SIZES + b"".join(c.bytes for c in wellformed[:4])
 
 
+# --- Bodies: mode, JSON or MessagePack
+
+JSON = [
+    '{"a":1,"b":[true,false,null],"c":{"d":"e"}}',
+    '["\\u00fc\\ud83d\\ude00\\n\\"\\\\\\/", "ü😀"]',
+    "[0,-0,-1,127,128,255,256,65535,65536,4294967296,18446744073709551615,18446744073709551616]",
+    "[-32,-33,-128,-129,-32768,-32769,-9223372036854775808,-9223372036854775809]",
+    "[0.5,-1.5e3,1e308,1E-5,1.0,0.0,-0.0,123456789012345678901234567890]",
+    " \t\r\n[ ] ",
+    '"text"',
+    "17",
+    "[" * 32 + "]" * 32,
+    "[" * 33 + "]" * 33,
+    '{"a":1,"a":2}',
+    '{"a":1,}',
+    "[1e999]",
+    "[01]",
+    '["\\ud800"]',
+    "nul",
+    "{} {}",
+]
+
+
+def body_seeds():
+    for number, text in enumerate(JSON):
+        yield f"json-{number}", b"\0" + text.encode()
+    yield "json-bad-utf-8", b'\0["\xc3\x28"]'
+    values = [DATA, [1, -1, 2**63, -(2**63)], {"a": {"b": [0.5, None, True]}}, "x" * 300, [[]] * 20]
+    for number, value in enumerate(values):
+        yield f"msgpack-{number}", b"\1" + msgpack.packb(value)
+    yield "msgpack-not-finite", b"\1" + msgpack.packb([float("inf"), float("nan")])
+    yield "msgpack-keys", b"\1\x81\x01\x02"
+    yield "msgpack-extension", b"\1\xd4\x01\x00"
+    yield "msgpack-cut", b"\1" + msgpack.packb(DATA)[:-3]
+
+
+# --- Targets, and fields with lists: mode, text
+
+
+def target_seeds():
+    targets = [
+        "/", "/v1/users/me", "/v1/orders?limit=5&cursor=a%2Bb", "/a%20b/%C3%BC?x=%F0%9F%A6%8A",
+        "http://example.org:80/v1?q=1", "http://[::1]:8080/", "https://a%41.example/", "*",
+        "/a/../b", "/a/%2e%2e/b", "/%00", "/%zz", "/a//b/", "/a?b#c", "/a\\b", "/?a&b=&=c&&d",
+        "/" + "a/" * 20, "/?" + "&".join(f"q{i}={i}" for i in range(34)), "a.example:443", "//a/b",
+    ]
+    for number, text in enumerate(targets):
+        yield f"target-{number}", b"\0" + text.encode()
+    fields = [
+        "application/json", "application/vnd.msgpack;q=0.9, */*;q=0.1", "text/html, application/*;q=0",
+        'application/json; charset="utf-8"; a=b', '"1", W/"2-m", "3-m"', "*", "[2001:db8::1]:8080",
+        "a.example", "127.0.0.1:65536", "application/msgpack ; q=1.000,application/json;q=0.001",
+    ]
+    for number, text in enumerate(fields):
+        yield f"field-{number}", b"\1" + text.encode()
+
+
+# --- Cursors: mode, text or what is sealed
+
+
+def cursor_seeds():
+    bound = bytes(16)
+    positions = [
+        [bound, "01908c3e-7b2a-7c11-9d2e-0123456789ab", 5, None, 0, None, 0],
+        [bound, "a", -1, "b", 2**63 - 1, "", -(2**63)],
+        [bound, "x" * 600, 1, None, 0, None, 0],
+        [bytes(15), "a", 1, None, 0, None, 0],
+        [bound, "a", 1, None, 0, None],
+        [bound, 1, "a", None, 0, None, 0],
+        [bound, "x" * 720, 1, None, 0, None, 0],
+    ]
+    for number, position in enumerate(positions):
+        yield f"sealed-{number}", b"\1" + msgpack.packb(position)
+        yield f"turned-{number}", bytes([40 * number + 3]) + msgpack.packb(position)
+    for number, text in enumerate(["", "A" * 54, "A" * 80, "=" * 60, "A" * 1024]):
+        yield f"text-{number}", b"\0" + text.encode()
+
+
+# --- Gateway and workers: messages of frames
+
+
+def worker_seeds():
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    route = {
+        "method": "GET", "pattern": "/v1/things/{id}", "write": False, "keyed": False, "auth": 2,
+        "body": 0, "deadline_ms": 0, "max_body_bytes": 0, "headers": ["if-none-match"],
+        "operation": '{"operationId":"getThing"}', "sensitive": False, "internal": False,
+    }
+    problem = {"slug": "no-such", "status": 404, "title": "No such", "meaning": "It is not there."}
+    hello = {
+        "protocol": 1, "service": "things", "version": "1", "instance": "things-1", "role": 1,
+        "capacity": 32, "heartbeat_ms": 250, "schema": "a1", "problems": [problem],
+        "routes": [route, {**route, "method": "POST", "pattern": "/v1/things", "write": True, "body": 1}],
+        "schemas": {"Thing": '{"type":"object"}'},
+    }
+    same = {**route, "pattern": "/v1/things/{other}"}
+    errors = {"slug": "invalid-fields", "detail": "x", "errors": [{"pointer": "#/a", "detail": "y"}]}
+    request = [6, 1, 1, 5000, trace, ["u", "user", "s"], 0, ["1"], [["q", "x"]], [["if-match", '"1"']], b"\x80"]
+    frames = {
+        "hello": [1, hello],
+        "hello-newer": [1, {**hello, "later": [1]}, "more"],
+        "hello-internal": [1, {**hello, "routes": [{**route, "internal": True}]}],
+        "hello-twice": [1, {**hello, "routes": [route, same]}],
+        "hello-bare": [1, {"protocol": 1, "service": "a", "instance": "b", "capacity": 1, "heartbeat_ms": 50}],
+        "hello-bad-operation": [1, {**hello, "routes": [{**route, "operation": "{"}]}],
+        "welcome": [2, "gateway-1", 250], "refused": [3, "malformed", "x"], "ready": [4, 32],
+        "credit": [5, 0], "request": [*request, "127.0.0.1"], "request-older": request,
+        "request-bare": [6, 1, 1, 0, "", None, 0, [], [], [], None],
+        "reply": [7, 1, 200, [["etag", '"1"']], 1, 2, 3, msgpack.packb(DATA)],
+        "reply-empty": [7, 1, 204, [], 0, 0, 0, None],
+        "reply-problem": [7, 1, 422, [], 0, 0, 0, msgpack.packb(errors)],
+        "cancel": [8, 1], "return": [9, 1, "draining"], "ping": [10, 2**64 - 1],
+        "pong": [11, 1, 2, 3], "role": [12, 2], "draining": [13], "goodbye": [14],
+    }
+    for name, frame in frames.items():
+        yield name, msgpack.packb(frame)
+    yield "together", b"".join(msgpack.packb(frames[name]) for name in ("ping", "reply", "draining"))
+
+
 def main():
     drivers = {
+        "body": body_seeds,
+        "target": target_seeds,
+        "cursor": cursor_seeds,
+        "worker": worker_seeds,
         "where": where_seeds,
         "frames": frame_seeds,
         "log": log_seeds,
