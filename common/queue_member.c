@@ -123,8 +123,10 @@ static void end_member(struct queue_member *m, struct str reason, struct str det
 {
     begin_callback(m);
     m->state = AWAY;
+    forget_all(m);
+    m->closed =
+        true; // before the callback: what its owner does with the client must not join again
     m->callbacks.on_ended(m, reason, detail, m->callbacks.data);
-    m->closed = true;
     (void)end_callback(m);
 }
 
@@ -207,7 +209,7 @@ static void enter(struct queue_member *m)
 void queue_members_send(struct queue_client *c)
 {
     for (size_t i = 0; c->up && i < QUEUE_CLIENT_MAX_MEMBERS; i++) {
-        if (c->members[i] && c->members[i]->state == AWAY) {
+        if (c->members[i] && c->members[i]->state == AWAY && !c->members[i]->closed) {
             enter(c->members[i]);
         }
     }
