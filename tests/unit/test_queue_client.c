@@ -12,52 +12,18 @@
 #include <cmocka.h>
 #include <czmq.h>
 
-#include "common/zsocket.h"
 #include "proto/writer.h"
 #include "tests/unit/loop.h"
-#include "tests/unit/temp_dir.h"
+#include "tests/unit/played_queue.h"
 
-#define LIMIT_MS 10000 // for what takes milliseconds: a machine may be busy
-#define MAX_FRAMES 256
+#define LIMIT_MS PLAYED_QUEUE_LIMIT_MS
 
 // --- The queue
-
-static struct {
-    struct zsocket *socket;
-    uint32_t peer; // of the last frame
-    bool deaf;     // does not answer PING
-    struct {
-        enum queue_frame_type type;
-        char bytes[2048];
-        size_t n;
-    } frames[MAX_FRAMES]; // all but PING
-    size_t n;
-    size_t pings;
-} queue;
 
 static void reply(const struct buf *b)
 {
     assert_true(buf_ok(b));
-    assert_int_equal(zsocket_send(queue.socket, queue.peer, buf_str(b)), 0);
-}
-
-static void reply_pair(enum queue_frame_type type, uint64_t first, uint64_t second)
-{
-    struct buf b;
-    buf_init(&b, 100);
-    queue_pair_encode(&b, type, first, second);
-    reply(&b);
-    buf_fini(&b);
-}
-
-static void reply_word(enum queue_frame_type type, uint64_t first, uint64_t second,
-                       const char *reason, const char *detail)
-{
-    struct buf b;
-    buf_init(&b, 1000);
-    queue_word_encode(&b, type, first, second, str_of(reason), str_of(detail));
-    reply(&b);
-    buf_fini(&b);
+    queue_say(buf_str(b));
 }
 
 static void reply_published(uint64_t request, uint64_t first_seq)
@@ -85,51 +51,6 @@ static void reply_events(uint64_t subscription, uint64_t first_seq, uint32_t cou
     queue_events_end(&b, mark, count);
     reply(&b);
     buf_fini(&b);
-}
-
-static void on_queue_message(struct zsocket *s, uint32_t peer, int fd, struct str message,
-                             void *data)
-{
-    struct reader r = reader_of(message);
-    enum queue_frame_type type;
-    uint32_t fields;
-    uint64_t token, zero;
-    (void)s, (void)fd, (void)data;
-    assert_int_equal(queue_frame_open(&r, &type, &fields), 0);
-    queue.peer = peer;
-    if (type == QUEUE_PING) {
-        queue.pings++;
-        assert_int_equal(queue_pair_decode(&r, fields, &token, &zero), 0);
-        if (!queue.deaf) {
-            reply_pair(QUEUE_PONG, token, 0);
-        }
-        return;
-    }
-    assert_true(queue.n < MAX_FRAMES && message.n <= sizeof queue.frames[0].bytes);
-    queue.frames[queue.n].type = type;
-    queue.frames[queue.n].n = message.n;
-    memcpy(queue.frames[queue.n++].bytes, message.p, message.n);
-}
-
-static const char *endpoint(void)
-{
-    static char text[128];
-    (void)snprintf(text, sizeof text, "ipc://%s/queue.sock", temp_dir());
-    return text;
-}
-
-static void queue_up(void)
-{
-    const struct zsocket_options options = { .type = ZSOCKET_ROUTER, .max_message_bytes = 1000000 };
-    const struct zsocket_callbacks callbacks = { .on_message = on_queue_message };
-    queue.n = 0;
-    assert_int_equal(zsocket_open(&loop, &options, &callbacks, &queue.socket), 0);
-    assert_int_equal(zsocket_bind(queue.socket, endpoint()), 0);
-}
-
-static void queue_down(void)
-{
-    zsocket_close(&queue.socket, 0);
 }
 
 // --- The client
@@ -240,9 +161,9 @@ static int enter(void **state)
 {
     const struct queue_client_callbacks callbacks = { on_up, on_down, NULL };
     memset(&seen, 0, sizeof seen);
-    memset(&queue, 0, sizeof queue);
+    queue_init();
     return loop_enter(state) ||
-           queue_client_open(&loop, endpoint(), NULL, &callbacks, &seen.client);
+           queue_client_open(&loop, queue_endpoint(), NULL, &callbacks, &seen.client);
 }
 
 static int leave(void **state)
@@ -278,11 +199,8 @@ static void subscribe(struct queue_subscribe options)
 static uint64_t request_of(size_t i)
 {
     static struct queue_publish f;
-    struct reader r = reader_of((struct str){ queue.frames[i].bytes, queue.frames[i].n });
-    enum queue_frame_type type;
     uint32_t fields;
-    assert_int_equal(queue_frame_open(&r, &type, &fields), 0);
-    assert_int_equal(type, QUEUE_PUBLISH);
+    struct reader r = queue_heard(i, QUEUE_PUBLISH, &fields);
     assert_int_equal(queue_publish_decode(&r, fields, &f), 0);
     return f.request;
 }
@@ -290,11 +208,8 @@ static uint64_t request_of(size_t i)
 static struct queue_subscribe subscribe_of(size_t i)
 {
     struct queue_subscribe f;
-    struct reader r = reader_of((struct str){ queue.frames[i].bytes, queue.frames[i].n });
-    enum queue_frame_type type;
     uint32_t fields;
-    assert_int_equal(queue_frame_open(&r, &type, &fields), 0);
-    assert_int_equal(type, QUEUE_SUBSCRIBE);
+    struct reader r = queue_heard(i, QUEUE_SUBSCRIBE, &fields);
     assert_int_equal(queue_subscribe_decode(&r, fields, &f), 0);
     return f;
 }
@@ -351,14 +266,14 @@ static void test_refusals(void **state)
         assert_int_equal(publish("x"), 0);
     }
     LOOP_UNTIL(queue.n == 3, LIMIT_MS);
-    reply_word(QUEUE_REFUSED, 1, 0, "disk-full", "no room");
+    queue_say_word(QUEUE_REFUSED, 1, 0, "disk-full", "no room");
     LOOP_UNTIL(seen.published == 1, LIMIT_MS);
     assert_int_equal(seen.status[0], -ENOSPC);
     assert_string_equal(seen.detail, "no room");
-    reply_word(QUEUE_REFUSED, 2, 0, "invalid-topic", "bad");
+    queue_say_word(QUEUE_REFUSED, 2, 0, "invalid-topic", "bad");
     LOOP_UNTIL(seen.published == 2, LIMIT_MS);
     assert_int_equal(seen.status[1], -EBADMSG);
-    reply_word(QUEUE_REFUSED, 3, 0, "stopping", ""); // is sent again to the queue's successor
+    queue_say_word(QUEUE_REFUSED, 3, 0, "stopping", ""); // is sent again to the queue's successor
     reconnect();
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
     assert_int_equal(request_of(0), 3);
@@ -414,9 +329,9 @@ static void test_events(void **state)
     queue_subscription_grant(seen.subscription, 2);
     LOOP_UNTIL(queue.n == 2, LIMIT_MS);
     assert_int_equal(queue.frames[1].type, QUEUE_GRANT);
-    reply_pair(QUEUE_CAUGHT_UP, f.subscription, 10);
+    queue_say_pair(QUEUE_CAUGHT_UP, f.subscription, 10);
     LOOP_UNTIL(seen.caught_up == 10, LIMIT_MS);
-    reply_word(QUEUE_ENDED, f.subscription, 12, "until", "");
+    queue_say_word(QUEUE_ENDED, f.subscription, 12, "until", "");
     LOOP_UNTIL(!seen.subscription, LIMIT_MS);
     assert_string_equal(seen.reason, "until");
     assert_int_equal(seen.ended_seq, 12);
@@ -456,7 +371,7 @@ static void test_caught_up_is_a_position(void **state)
     connect_both();
     subscribe((struct queue_subscribe){ .from = QUEUE_FROM_END, .follow = true, .credit = 10 });
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
-    reply_pair(QUEUE_CAUGHT_UP, subscribe_of(0).subscription, 55);
+    queue_say_pair(QUEUE_CAUGHT_UP, subscribe_of(0).subscription, 55);
     LOOP_UNTIL(seen.caught_up == 55, LIMIT_MS);
     reconnect();
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
@@ -470,7 +385,7 @@ static void test_a_queue_that_stops_ends_nothing(void **state)
     connect_both();
     subscribe((struct queue_subscribe){ .follow = true, .credit = 10 });
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
-    reply_word(QUEUE_ENDED, subscribe_of(0).subscription, 1, "stopping", "");
+    queue_say_word(QUEUE_ENDED, subscribe_of(0).subscription, 1, "stopping", "");
     reconnect();
     LOOP_UNTIL(queue.n >= 1, LIMIT_MS);
     assert_non_null(seen.subscription);
@@ -483,7 +398,7 @@ static void test_a_refused_subscription_ends(void **state)
     connect_both();
     subscribe((struct queue_subscribe){ .credit = 10 });
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
-    reply_word(QUEUE_REFUSED, subscribe_of(0).subscription, 0, "invalid-topic", "bad");
+    queue_say_word(QUEUE_REFUSED, subscribe_of(0).subscription, 0, "invalid-topic", "bad");
     LOOP_UNTIL(!seen.subscription, LIMIT_MS);
     assert_string_equal(seen.reason, "invalid-topic");
 }
@@ -556,7 +471,7 @@ static void test_pings_both_ways(void **state)
     connect_both();
     assert_int_equal(publish("x"), 0);
     LOOP_UNTIL(queue.n == 1, LIMIT_MS);
-    reply_pair(QUEUE_PING, 4711, 0);
+    queue_say_pair(QUEUE_PING, 4711, 0);
     LOOP_UNTIL(queue.n == 2, LIMIT_MS);
     assert_int_equal(queue.frames[1].type, QUEUE_PONG);
     size_t pings = queue.pings;
@@ -583,7 +498,7 @@ static void test_nonsense_is_ignored(void **state)
                                            STR_INIT("\x93\x23\x01\xdd\xff\xff\xff\xff"),
                                            STR_INIT("\x91\x63") };
     for (size_t i = 0; i < sizeof nonsense / sizeof nonsense[0]; i++) {
-        assert_int_equal(zsocket_send(queue.socket, queue.peer, nonsense[i]), 0);
+        queue_say(nonsense[i]);
     }
     reply_published(99, 1); // of no request
     reply_published(1, 1);
