@@ -231,6 +231,14 @@ static int read_segment(struct opening *o, uint64_t seq, bool last, enum segment
     } else {
         status = last ? segment_read_frames(&o->reader, s, ret_tail) : read_sealed(o, s, name);
     }
+    // It got its name only after its checkpoint was on the disk: this is no unfinished write.
+    if (status == 0 && last && !s->unreadable && !s->checkpointed && s->end == FORMAT_FRAMES) {
+        o->n_damages++;
+        note(o->j, JOURNAL_DAMAGE,
+             "%s: its first frame is damaged or cut off; whatever was stored from event %" PRIu64
+             " on is lost",
+             name, seq);
+    }
     return status ? fail(o, status, "%s: cannot be read: %s", name, strerror(-status)) : 0;
 }
 
