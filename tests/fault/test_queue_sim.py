@@ -34,7 +34,8 @@ def test_every_promise_is_kept():
             counts[what] = counts.get(what, 0) + int(number)
     assert counts["seeds"] == SEEDS
     if SEEDS >= 1000:  # and every trouble came up
-        for what in ("duplicates", "full", "failed", "deaths", "refused", "bits turned", "events lost", "segments removed"):
+        for what in ("duplicates", "full", "failed", "deaths", "refused", "bits turned", "events lost", "segments removed",
+                     "out of the middle"):
             assert counts[what] > 0, what
 
 

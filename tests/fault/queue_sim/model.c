@@ -11,7 +11,9 @@
 struct model_frame {
     uint64_t first_seq;
     size_t n;
+    int64_t stored_ms;
     bool damaged;
+    bool removed; // by retention; the file may come back after a loss of power
     struct model_event events[MODEL_MAX_EVENTS];
 };
 
@@ -25,7 +27,8 @@ struct model {
     uint64_t stored[MODEL_PRODUCERS];
     bool damaged; // any frame ever was
     bool forgot;  // so were producers' numbers that nothing repeats
-    bool bare;    // the last frame is followed by nothing
+    bool forgot_removals;
+    bool bare; // the last frame is followed by nothing
 };
 
 static uint64_t seed;
@@ -116,6 +119,12 @@ void model_begin(struct model *m, uint64_t first_seq, const struct model_event *
         check_not_stored(m, events[i]);
     }
     m->is_waiting = true;
+}
+
+void model_stamp(struct model *m, int64_t stored_ms)
+{
+    assert(m->is_waiting);
+    m->waiting.stored_ms = stored_ms;
 }
 
 void model_refuse(struct model *m)
@@ -219,6 +228,69 @@ void model_expire(struct model *m, uint64_t first_seq)
     m->first_seq = first_seq;
 }
 
+void model_forget_removals(struct model *m)
+{
+    m->forgot_removals = true;
+}
+
+// --- Retention
+
+uint32_t model_topic(struct model_event event)
+{
+    return event.producer % MODEL_TOPICS;
+}
+
+// Events of this topic from seq on.
+static uint64_t count_from(const struct model *m, uint64_t seq, uint32_t topic)
+{
+    uint64_t n = 0;
+    for (size_t i = frame_of(m, seq); i < m->n; i++) {
+        for (size_t e = 0; e < m->frames[i].n; e++) {
+            n += model_topic(m->frames[i].events[e]) == topic;
+        }
+    }
+    return n;
+}
+
+static bool is_old(const struct model_frame *f, const struct model_limits *limits, int64_t now_ms)
+{
+    return limits->age_ms && now_ms - f->stored_ms > limits->age_ms;
+}
+
+void model_remove(struct model *m, uint64_t from, uint64_t to,
+                  const struct model_limits limits[MODEL_TOPICS], int64_t now_ms)
+{
+    for (size_t i = frame_of(m, from); i < m->n && m->frames[i].first_seq < to; i++) {
+        struct model_frame *f = &m->frames[i];
+        for (size_t e = 0; !f->damaged && e < f->n; e++) {
+            uint32_t topic = model_topic(f->events[e]);
+            const struct model_limits *l = &limits[topic];
+            if (!l->bytes && !is_old(f, l, now_ms) &&
+                !(l->count && count_from(m, to, topic) >= l->count)) {
+                model_fail("event %" PRIu64 " of topic %" PRIu32 " is removed before its time",
+                           f->first_seq + e, topic);
+            }
+        }
+        f->removed = true;
+    }
+}
+
+bool model_is_overdue(const struct model *m, uint64_t from, uint64_t to,
+                      const struct model_limits limits[MODEL_TOPICS], int64_t now_ms)
+{
+    bool any = false;
+    for (size_t i = frame_of(m, from); i < m->n && m->frames[i].first_seq < to; i++) {
+        const struct model_frame *f = &m->frames[i];
+        for (size_t e = 0; e < f->n; e++) {
+            if (f->damaged || !is_old(f, &limits[model_topic(f->events[e])], now_ms)) {
+                return false;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
 // --- Checking
 
 void model_open(struct model *m, uint64_t first_seq, uint64_t next_seq)
@@ -303,7 +375,7 @@ void model_read_lost(struct model *m, struct model_reading *r, uint64_t from, ui
     }
     for (uint64_t seq = from; seq < to;) {
         const struct model_frame *f = step_to(m, r, seq);
-        if (f && !f->damaged && !excused) {
+        if (f && !f->damaged && !excused && !(f->removed && m->forgot_removals)) {
             model_fail("event %" PRIu64 " is lost", seq);
         }
         if (f) {
@@ -316,6 +388,22 @@ void model_read_lost(struct model *m, struct model_reading *r, uint64_t from, ui
     }
     if (to > model_next_seq(m)) {
         model_fail("events up to %" PRIu64 " are told as lost, which there never were", to - 1);
+    }
+    r->next = to;
+}
+
+void model_read_removed(struct model *m, struct model_reading *r, uint64_t from, uint64_t to)
+{
+    if (from != r->next || to <= from) {
+        model_fail("%" PRIu64 " to %" PRIu64 " are told as removed where %" PRIu64 " is due", from,
+                   to - 1, r->next);
+    }
+    (void)step_to(m, r, from);
+    for (size_t i = r->frame; i < m->n && m->frames[i].first_seq < to; i++) {
+        if (!m->frames[i].removed && !m->frames[i].damaged) {
+            model_fail("event %" PRIu64 " is told as removed, and nobody removed it",
+                       m->frames[i].first_seq);
+        }
     }
     r->next = to;
 }

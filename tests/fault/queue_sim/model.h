@@ -12,6 +12,7 @@
 
 #define MODEL_PRODUCERS 4
 #define MODEL_MAX_EVENTS 64 // in one frame
+#define MODEL_TOPICS 3
 
 struct model_event {
     uint32_t producer;
@@ -33,9 +34,10 @@ void model_destroy(struct model **m);
 
 // A frame is on its way. One at a time. Events that were stored before are a failure.
 void model_begin(struct model *m, uint64_t first_seq, const struct model_event *events, size_t n);
-void model_acknowledge(struct model *m);      // it is stored
-void model_refuse(struct model *m);           // it is not, and never will be
-bool model_is_waiting(const struct model *m); // one is on its way, with its fate unknown
+void model_stamp(struct model *m, int64_t stored_ms); // when it is stored, if it is
+void model_acknowledge(struct model *m);              // it is stored
+void model_refuse(struct model *m);                   // it is not, and never will be
+bool model_is_waiting(const struct model *m);         // one is on its way, with its fate unknown
 
 uint64_t model_next_seq(const struct model *m);                  // without what is on its way
 uint64_t model_stored(const struct model *m, uint32_t producer); // its highest number
@@ -63,6 +65,27 @@ void model_forget_producers(struct model *m);
 // Everything before this sequence was removed.
 void model_expire(struct model *m, uint64_t first_seq);
 
+// A frame with what the log says of removals may have been damaged: what is removed may pass for lost.
+void model_forget_removals(struct model *m);
+
+// How long events of a topic are kept. 0: no limit of that kind.
+struct model_limits {
+    int64_t age_ms;
+    uint64_t count; // so many of that topic stay at least
+    bool bytes;     // and they may go for the room that they take
+};
+
+// The topic of an event, below MODEL_TOPICS.
+uint32_t model_topic(struct model_event event);
+
+// Retention takes the segment [from, to) away, at this time: every event in it has to be due.
+void model_remove(struct model *m, uint64_t from, uint64_t to,
+                  const struct model_limits limits[MODEL_TOPICS], int64_t now_ms);
+
+// Whether [from, to) has events and all of them are too old by now, so that retention has to take them.
+bool model_is_overdue(const struct model *m, uint64_t from, uint64_t to,
+                      const struct model_limits limits[MODEL_TOPICS], int64_t now_ms);
+
 // --- Checking
 
 // The log was opened and covers [first_seq, next_seq).
@@ -84,6 +107,8 @@ void model_read_event(struct model *m, struct model_reading *r, uint64_t seq, in
                       struct model_event event);
 void model_read_lost(struct model *m, struct model_reading *r, uint64_t from, uint64_t to,
                      bool excused);
+// The log says that retention has removed [from, to).
+void model_read_removed(struct model *m, struct model_reading *r, uint64_t from, uint64_t to);
 void model_read_end(struct model *m, struct model_reading *r, uint64_t next_seq);
 
 #endif

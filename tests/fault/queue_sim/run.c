@@ -33,6 +33,10 @@ struct run {
     uint32_t death_in_1000, rot_in_1000, full_in_1000; // of steps
     uint64_t acknowledged[MODEL_PRODUCERS];            // that the producers heard of
     int64_t now_ms;
+    struct retention retention;
+    struct model_limits limits[MODEL_TOPICS]; // the same, as the model is told
+    bool turns;             // producers of one topic publish for a while, then all
+    uint32_t silent;        // bits of the topics that nothing is published to now
     struct removal removal; // that is not done yet, if its n is not 0
     bool checkpoint_hit;    // a frame without events was damaged, or a whole segment
     bool blind; // a read failed while opening: what is there may pass for lost until the next start
@@ -83,7 +87,7 @@ static void encode(struct buf *b, struct model_event event)
         data[3 + i] = letters[(event.number + i) % 26];
     }
     (void)snprintf(id, sizeof id, "%" PRIu32 ":%" PRIu64, event.producer, event.number);
-    (void)snprintf(topic, sizeof topic, "t.%" PRIu32, event.producer % 3);
+    (void)snprintf(topic, sizeof topic, "t.%" PRIu32, model_topic(event));
     producer_name(event.producer, key);
     struct event e = { .id = str_of(id),
                        .topic = str_of(topic),
@@ -174,7 +178,9 @@ static bool read_range(struct run *run, uint64_t from, uint64_t to)
         if (!journal_find(run->j, r.model.next, &ref)) {
             model_fail("event %" PRIu64 " is not found", r.model.next);
         }
-        if (ref.lost) {
+        if (ref.removed) {
+            model_read_removed(run->model, &r.model, r.model.next, ref.next_seq);
+        } else if (ref.lost) {
             model_read_lost(run->model, &r.model, r.model.next, ref.next_seq, r.excused);
         } else if (!read_block(&r, &ref)) {
             return false;
@@ -312,6 +318,7 @@ static void rot(struct run *r)
     }
     r->counts->flips++;
     r->rotten = true;
+    model_forget_removals(r->model);
     tell(r, "bit %" PRIu64 " of byte %" PRIu64 " of %s turns", bit % 8, bit / 8, name);
 }
 
@@ -475,6 +482,7 @@ static int append(struct run *r, struct buf *frame, enum frame_kind kind,
     model_begin(r->model, r->j->next_seq, events, n);
     int status = journal_append_prepare(r->j, &a, frame, kind, (uint32_t)n, r->now_ms);
     if (status == 0) {
+        model_stamp(r->model, a.stored_ms);
         status = journal_append_finish(r->j, &a, journal_append_write(&a));
     }
     tell(r, "append %zu events from %" PRIu64 ": %d%s%s", n, a.first_seq, status,
@@ -519,7 +527,8 @@ static void publish(struct run *r)
     buf_init(&frame, UINT32_MAX);
     frame_begin(&frame);
     for (uint32_t p = 0; p < MODEL_PRODUCERS; p++) {
-        if (chance_below(&r->chance, 2)) {
+        const struct model_event any = { p, 1 };
+        if (chance_below(&r->chance, 2) && !(r->silent & 1U << model_topic(any))) {
             n += send(r, p, &frame, events + n);
         }
     }
@@ -552,14 +561,48 @@ static void stop(struct run *r)
     end_process(r);
 }
 
+// The log took segments off; whichever they are, their time has to have come. The others still have something to keep.
+static void check_expired(struct run *r, const uint64_t *before, size_t n, bool complete)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t to = i + 1 < n ? before[i + 1] : r->j->next_seq;
+        bool there =
+            r->j->n_segments &&
+            r->j->segments[journal_segment_of(r->j, before[i])]->header.first_seq == before[i];
+        if (!there) {
+            r->counts->holes += before[i] >= journal_first_seq(r->j);
+            model_remove(r->model, before[i], to, r->limits, r->now_ms);
+        } else if (complete && i + 1 < n &&
+                   model_is_overdue(r->model, before[i], to, r->limits, r->now_ms)) {
+            model_fail("events %" PRIu64 " to %" PRIu64 " are kept beyond their time", before[i],
+                       to - 1);
+        }
+    }
+}
+
+static void look_for_expired(struct run *r)
+{
+    uint64_t before[256];
+    size_t n = r->j->n_segments;
+    assert(n <= 256);
+    for (size_t i = 0; i < n; i++) {
+        before[i] = r->j->segments[i]->header.first_seq;
+    }
+    // What was damaged may pass for less than it is, and a look removes so much at a time.
+    bool complete = !r->rotten && !r->blind && r->j->n_owed == 0;
+    journal_expire(r->j, &r->retention, r->now_ms, UINT64_MAX, &r->removal);
+    check_expired(r, before, n, complete && r->removal.n < JOURNAL_REMOVE_MAX);
+    model_expire(r->model, journal_first_seq(r->j));
+    r->counts->removals += r->removal.n;
+}
+
 static void expire(struct run *r)
 {
-    uint64_t bytes = r->options.segment_bytes * (1 + chance_below(&r->chance, 6));
+    if (!r->turns && !r->retention.general.age_ms) {
+        r->retention.general.bytes = r->options.segment_bytes * (1 + chance_below(&r->chance, 6));
+    }
     if (r->removal.n == 0) {
-        const struct retention retention = { .general = { .bytes = bytes } };
-        journal_expire(r->j, &retention, r->now_ms, UINT64_MAX, &r->removal);
-        model_expire(r->model, journal_first_seq(r->j));
-        r->counts->removals += r->removal.n;
+        look_for_expired(r);
     }
     int status = journal_remove(&r->removal);
     tell(r, "remove %zu segments: %d", r->removal.n, status);
@@ -590,6 +633,9 @@ static void read_some(struct run *r)
 static void step(struct run *r)
 {
     r->now_ms += (int64_t)chance_below(&r->chance, 1000) - 100; // clocks are set back, too
+    if (r->turns && chance_below(&r->chance, 8) == 0) {
+        r->silent = chance_below(&r->chance, 3) ? 6 : 0;
+    }
     if (chance_in_1000(&r->chance, r->death_in_1000)) {
         disk_die_in(r->disk, 1 + chance_below(&r->chance, 30));
     }
@@ -618,6 +664,33 @@ static void step(struct run *r)
         r->j->roll = true;
     } else {
         end_process(r);
+    }
+}
+
+// How long events are kept in this run: by the room they take, by age, or each topic by something else. In the last case
+// one topic stays for ever and the others go, so that there are holes.
+static void choose_retention(struct run *r, uint64_t seed)
+{
+    struct chance own = { seed }; // the run's own dice are for what happens in it
+    uint64_t kind = (seed + 1) % 3;
+    int64_t age_ms = 500 + (int64_t)chance_below(&own, 8000);
+    if (kind == 0) {
+        for (size_t i = 0; i < MODEL_TOPICS; i++) {
+            r->limits[i].bytes = true;
+        }
+    } else if (kind == 1) {
+        r->retention.general.age_ms = age_ms;
+        for (size_t i = 0; i < MODEL_TOPICS; i++) {
+            r->limits[i].age_ms = age_ms;
+        }
+    } else {
+        uint64_t count = 1 + chance_below(&own, 40);
+        r->turns = true;
+        r->retention.rules[0] = (struct retention_rule){ STR("t.0"), { .age_ms = age_ms } };
+        r->retention.rules[1] = (struct retention_rule){ STR("t.2"), { .count = count } };
+        r->retention.n_rules = 2;
+        r->limits[0].age_ms = age_ms;
+        r->limits[2].count = count;
     }
 }
 
@@ -660,6 +733,7 @@ void run_seed(uint64_t seed, bool trace, struct run_counts *counts)
     model_set_seed(seed);
     r.work = work_new(seed);
     choose(&r);
+    choose_retention(&r, seed);
     r.model = model_new();
     for (int i = 0; i < MAX_STEPS; i++) {
         if (!r.j) {

@@ -23,6 +23,7 @@ enum fate {
     SETTLED,   // a member has, and the log is told with the next frame
     UNSURE,    // it was SETTLED when its process died
     CONFIRMED, // the log has it
+    SKIPPED,   // the log said that retention has removed it; its file may come back all the same
 };
 
 struct work {
@@ -223,6 +224,9 @@ static void take(struct work *w, const struct journal *j)
         } else if (!journal_find(j, w->g->cursor, &ref)) {
             return;
         } else if (ref.lost || ref.removed) {
+            for (uint64_t seq = w->g->cursor; ref.removed && seq < ref.next_seq; seq++) {
+                w->fates[seq] = w->fates[seq] == OPEN ? SKIPPED : w->fates[seq];
+            }
             group_skip(w->g, ref.next_seq);
         } else if (!take_block(w, j, &ref)) {
             return;
