@@ -35,7 +35,7 @@ def test_every_promise_is_kept():
     assert counts["seeds"] == SEEDS
     if SEEDS >= 1000:  # and every trouble came up
         for what in ("duplicates", "full", "failed", "deaths", "refused", "bits turned", "events lost", "segments removed",
-                     "out of the middle"):
+                     "out of the middle", "dead letters"):
             assert counts[what] > 0, what
 
 

@@ -54,8 +54,9 @@ int main(int argc, char **argv)
     printf("%" PRIu64 " seeds, %" PRIu64 " frames, %" PRIu64 " events, %" PRIu64
            " duplicates, %" PRIu64 " full, %" PRIu64 " failed, %" PRIu64 " deaths, %" PRIu64
            " opens, %" PRIu64 " refused, %" PRIu64 " bits turned, %" PRIu64 " events lost, %" PRIu64
-           " segments removed, %" PRIu64 " out of the middle, %" PRIu64 " calls\n",
+           " segments removed, %" PRIu64 " out of the middle, %" PRIu64 " dead letters, %" PRIu64
+           " calls\n",
            seeds, c.frames, c.events, c.duplicates, c.full, c.failed, c.deaths, c.opens,
-           c.refused_opens, c.flips, c.lost, c.removals, c.holes, c.calls);
+           c.refused_opens, c.flips, c.lost, c.removals, c.holes, c.burials, c.calls);
     return 0;
 }

@@ -91,7 +91,7 @@ bool model_is_waiting(const struct model *m)
 // An event may be stored again only when it was damaged, or its number was forgotten with damage.
 static void check_not_stored(const struct model *m, struct model_event event)
 {
-    if (event.number > m->stored[event.producer] || m->forgot) {
+    if (event.producer == MODEL_BURIALS || event.number > m->stored[event.producer] || m->forgot) {
         return;
     }
     for (size_t i = 0; i < m->n; i++) {
@@ -149,7 +149,7 @@ void model_acknowledge(struct model *m)
     m->bare = true;
     for (size_t i = 0; i < m->waiting.n; i++) {
         const struct model_event *e = &m->waiting.events[i];
-        if (e->number > m->stored[e->producer]) {
+        if (e->producer != MODEL_BURIALS && e->number > m->stored[e->producer]) {
             m->stored[e->producer] = e->number;
         }
     }
@@ -190,6 +190,18 @@ static size_t frame_of(const struct model *m, uint64_t seq)
         }
     }
     return low;
+}
+
+bool model_find(const struct model *m, uint64_t seq, struct model_event *ret_event,
+                int64_t *ret_stored_ms)
+{
+    size_t i = frame_of(m, seq);
+    if (i == m->n || seq < m->frames[i].first_seq) {
+        return false;
+    }
+    *ret_event = m->frames[i].events[seq - m->frames[i].first_seq];
+    *ret_stored_ms = m->frames[i].stored_ms;
+    return true;
 }
 
 bool model_damage(struct model *m, uint64_t seq)
@@ -237,7 +249,7 @@ void model_forget_removals(struct model *m)
 
 uint32_t model_topic(struct model_event event)
 {
-    return event.producer % MODEL_TOPICS;
+    return event.producer == MODEL_BURIALS ? MODEL_TOPICS - 1 : event.producer % (MODEL_TOPICS - 1);
 }
 
 // Events of this topic from seq on.
@@ -354,14 +366,17 @@ void model_read_event(struct model *m, struct model_reading *r, uint64_t seq, in
                    " of %" PRIu32,
                    seq, event.number, event.producer, e->number, e->producer);
     }
-    if (event.number <= r->numbers[event.producer] && !m->forgot) {
+    bool buried = event.producer == MODEL_BURIALS;
+    if (!buried && event.number <= r->numbers[event.producer] && !m->forgot) {
         model_fail("event %" PRIu64 " is %" PRIu64 " of producer %" PRIu32 ", read after %" PRIu64,
                    seq, event.number, event.producer, r->numbers[event.producer]);
     }
     if (stored_ms < r->stored_ms) {
         model_fail("event %" PRIu64 " was stored before the one before it", seq);
     }
-    r->numbers[event.producer] = event.number;
+    if (!buried) {
+        r->numbers[event.producer] = event.number;
+    }
     r->stored_ms = stored_ms;
     r->next = seq + 1;
 }

@@ -12,7 +12,9 @@
 
 #define MODEL_PRODUCERS 4
 #define MODEL_MAX_EVENTS 64 // in one frame
-#define MODEL_TOPICS 3
+#define MODEL_BURIALS                                                                              \
+    MODEL_PRODUCERS    // in the place of a producer: the number is the sequence of what died
+#define MODEL_TOPICS 4 // those of the producers, and that of dead letters
 
 struct model_event {
     uint32_t producer;
@@ -42,6 +44,10 @@ bool model_is_waiting(const struct model *m);         // one is on its way, with
 uint64_t model_next_seq(const struct model *m);                  // without what is on its way
 uint64_t model_stored(const struct model *m, uint32_t producer); // its highest number
 uint64_t model_last_frame(const struct model *m);                // its first sequence; 0: none
+
+// The event of this sequence, damaged or not, and when it was stored. False: there never was one.
+bool model_find(const struct model *m, uint64_t seq, struct model_event *ret_event,
+                int64_t *ret_stored_ms);
 
 // The log was closed in good order, so its last frame cannot pass for an unfinished write.
 void model_close(struct model *m);

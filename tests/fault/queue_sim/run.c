@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "services/queue/block.h"
+#include "services/queue/dead_letter.h"
 #include "services/queue/journal.h"
 #include "tests/fault/queue_sim/disk.h"
 #include "tests/fault/queue_sim/model.h"
@@ -101,8 +102,40 @@ static void encode(struct buf *b, struct model_event event)
     assert(buf_ok(b));
 }
 
-static struct model_event decode(uint64_t seq, struct str bytes)
+// A dead letter has the event that died, as it was and when it was stored, and says why.
+static struct model_event check_dead_letter(const struct run *r, uint64_t seq,
+                                            const struct dead_letter *d)
 {
+    struct model_event origin;
+    int64_t stored_ms;
+    struct buf copy, same;
+    if (d->seq >= seq || !model_find(r->model, d->seq, &origin, &stored_ms) ||
+        stored_ms != d->stored_ms) {
+        model_fail("event %" PRIu64 " is the dead letter of %" PRIu64 ", which is not", seq,
+                   d->seq);
+    }
+    if (!work_may_die(r->work, d)) {
+        model_fail("event %" PRIu64 " died (%.*s) after %" PRIu32 " attempts: %.*s", d->seq,
+                   STR_ARG(d->reason), d->attempts, STR_ARG(d->error));
+    }
+    buf_init(&copy, QUEUE_MAX_EVENT_BYTES);
+    buf_init(&same, QUEUE_MAX_EVENT_BYTES);
+    event_encode(&copy, &d->event);
+    encode(&same, origin);
+    if (!str_eq(buf_str(&copy), buf_str(&same))) {
+        model_fail("event %" PRIu64 " was changed when it was buried as %" PRIu64, d->seq, seq);
+    }
+    buf_fini(&copy);
+    buf_fini(&same);
+    return (struct model_event){ MODEL_BURIALS, d->seq };
+}
+
+static struct model_event decode(const struct run *r, uint64_t seq, struct str bytes)
+{
+    struct dead_letter letter;
+    if (dead_letter_decode(bytes, &letter) == 0) {
+        return check_dead_letter(r, seq, &letter);
+    }
     struct event e;
     struct model_event event = { 0, 0 };
     struct buf same;
@@ -150,7 +183,8 @@ static bool read_block(struct reading *r, const struct block_ref *ref)
             gap = true;
             model_read_lost(r->run->model, &r->model, r->model.next, e.seq, r->excused);
         }
-        model_read_event(r->run->model, &r->model, e.seq, e.stored_ms, decode(e.seq, e.event));
+        model_read_event(r->run->model, &r->model, e.seq, e.stored_ms,
+                         decode(r->run, e.seq, e.event));
     }
     if (r->model.next < ref->next_seq) {
         gap = true;
@@ -509,10 +543,11 @@ static void tell_alone(struct run *r)
     struct buf frame;
     buf_init(&frame, UINT32_MAX);
     frame_begin(&frame);
+    work_put_off(r->work);
     (void)work_collect(r->work, &frame); // there is something, as there was before
     int status = append(r, &frame, FRAME_EVENTS, NULL, 0);
     if (status == 0) {
-        work_stored(r->work);
+        work_stored(r->work, r->j->next_seq);
     } else if (status != -ENOSPC) {
         end_process(r);
     }
@@ -532,16 +567,22 @@ static void publish(struct run *r)
             n += send(r, p, &frame, events + n);
         }
     }
+    uint64_t died = work_bury(r->work, r->j, &frame, n, r->now_ms);
+    events[n] = (struct model_event){ MODEL_BURIALS, died };
     bool told = work_collect(r->work, &frame);
-    if (n || told) {
-        int status = append(r, &frame, FRAME_EVENTS, events, n);
+    if (n || died || told) {
+        uint64_t first_seq = r->j->next_seq;
+        int status = append(r, &frame, FRAME_EVENTS, events, n + (died > 0));
         if (status == 0) {
             acknowledge(r, events, n);
-            work_stored(r->work);
-        } else if (status == -ENOSPC && n && told) {
+            work_stored(r->work, first_seq);
+            r->counts->burials += died > 0;
+        } else if (status == -ENOSPC && (n || died) && told) {
             tell_alone(r);
         } else if (status != -ENOSPC) {
             end_process(r);
+        } else {
+            work_put_off(r->work);
         }
     }
     buf_fini(&frame);
@@ -676,7 +717,7 @@ static void choose_retention(struct run *r, uint64_t seed)
     int64_t age_ms = 500 + (int64_t)chance_below(&own, 8000);
     if (kind == 0) {
         for (size_t i = 0; i < MODEL_TOPICS; i++) {
-            r->limits[i].bytes = true;
+            r->limits[i].bytes = true; // of dead letters, too
         }
     } else if (kind == 1) {
         r->retention.general.age_ms = age_ms;

@@ -10,7 +10,7 @@
 // What all runs together came to, so that it can be seen that they came to everything.
 struct run_counts {
     uint64_t frames, events, duplicates, full, failed, deaths, opens, refused_opens, flips,
-        removals, holes, lost, calls;
+        removals, holes, burials, lost, calls;
 };
 
 // Ends the process if a promise is broken.

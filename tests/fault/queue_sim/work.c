@@ -17,6 +17,7 @@
 #define MEMBERS 3
 #define MAX_SEQ 100000 // a run has a few hundred, and gaps after damage
 #define TAKEN_AT_ONCE 6
+#define MAX_BURIALS 256 // one with a frame
 
 enum fate {
     OPEN,      // nobody has settled it
@@ -26,8 +27,19 @@ enum fate {
     SKIPPED,   // the log said that retention has removed it; its file may come back all the same
 };
 
+// An event that died, and the place of its copy in the log.
+struct burial {
+    uint64_t seq, dead_seq;
+    int64_t died_ms;
+    uint32_t attempts;
+};
+
 struct work {
     struct chance chance;
+    uint32_t max_deliveries;
+    struct burial burial; // on its way to the log; its seq is 0: none is
+    struct burial buried[MAX_BURIALS];
+    size_t n_buried;
     struct group *g; // NULL: no process, or the log has none yet
     struct member members[MEMBERS];
     bool joined[MEMBERS];
@@ -45,6 +57,7 @@ struct work *work_new(uint64_t seed)
     assert(w);
     w->chance.state = seed ^ UINT64_C(0x9E3779B97F4A7C15);
     w->now_us = 1000000;
+    w->max_deliveries = seed / 3 % 2 ? 1 + (uint32_t)(seed % 4) : GROUP_MOST_DELIVERIES;
     w->certain = true;
     buf_init(&w->control, 1 << 24);
     return w;
@@ -71,11 +84,11 @@ void work_destroy(struct work **w)
 
 // --- The log
 
-static void config_of(struct group_config *c)
+static void config_of(const struct work *w, struct group_config *c)
 {
     group_config_init(c);
     (void)snprintf(c->name, sizeof c->name, "sim");
-    c->max_deliveries = GROUP_MOST_DELIVERIES;
+    c->max_deliveries = w->max_deliveries;
     c->max_pending = 30;
     c->backoff_ms = 200;
 }
@@ -85,9 +98,9 @@ int work_on_state(const struct frame *f, const struct record *r, void *work)
     struct work *w = work;
     struct record_settled settled;
     struct record_failed failed;
+    struct record_dead dead;
     struct group_config config;
-    (void)f;
-    config_of(&config);
+    config_of(w, &config);
     switch (r->type) {
     case RECORD_GROUP:
         w->defined = true;
@@ -101,6 +114,10 @@ int work_on_state(const struct frame *f, const struct record *r, void *work)
         return !w->g || record_failed_decode(r->body, &failed)
                    ? -EBADMSG
                    : group_replay_failed(w->g, &failed, w->now_us / 1000, w->now_us);
+    case RECORD_DEAD:
+        return !w->g || record_dead_decode(r->body, &dead)
+                   ? -EBADMSG
+                   : group_replay_dead(w->g, &dead, f->kind == FRAME_EVENTS ? f->first_seq : 0);
     default:
         return 0;
     }
@@ -128,13 +145,61 @@ void work_begin(struct work *w)
     for (uint64_t seq = 0; seq < MAX_SEQ; seq++) {
         w->fates[seq] = w->fates[seq] == SETTLED ? UNSURE : w->fates[seq];
     }
+    if (w->burial.seq) { // it may be in the log or not
+        w->fates[w->burial.seq] = UNSURE;
+    }
     w->defined = false;
+}
+
+static const struct burial *find_burial(const struct work *w, uint64_t dead_seq)
+{
+    for (size_t i = 0; i < w->n_buried; i++) {
+        if (w->buried[i].dead_seq == dead_seq) {
+            return &w->buried[i];
+        }
+    }
+    return NULL;
+}
+
+static void note_burial(struct work *w, uint64_t dead_seq)
+{
+    assert(w->n_buried < MAX_BURIALS);
+    w->burial.dead_seq = dead_seq;
+    w->buried[w->n_buried++] = w->burial;
+}
+
+// Dead letters are listed as long as the log has them, and no others are. The one that was on its way is there if its
+// frame is.
+static void check_dead(struct work *w, const struct journal *j)
+{
+    for (size_t i = 0; i < w->g->n_dead; i++) {
+        const struct dead *d = &w->g->dead[i];
+        if (w->burial.seq && !find_burial(w, d->seq) && d->origin_seq == w->burial.seq) {
+            w->fates[w->burial.seq] = CONFIRMED;
+            note_burial(w, d->seq);
+        }
+        const struct burial *b = find_burial(w, d->seq);
+        if (!b || b->seq != d->origin_seq || b->attempts != d->attempts ||
+            b->died_ms != d->died_ms) {
+            model_fail("event %" PRIu64 " is listed as the dead letter of %" PRIu64
+                       ", and nobody buried it",
+                       d->seq, d->origin_seq);
+        }
+    }
+    for (size_t i = 0; i < w->n_buried; i++) {
+        uint64_t seq = w->buried[i].dead_seq;
+        if (seq >= journal_first_seq(j) && seq >= w->removed_before &&
+            !group_find_dead(w->g, seq)) {
+            model_fail("the dead letter %" PRIu64 " of event %" PRIu64 " is not listed", seq,
+                       w->buried[i].seq);
+        }
+    }
 }
 
 void work_open(struct work *w, const struct journal *j, bool certain)
 {
     struct group_config config;
-    config_of(&config);
+    config_of(w, &config);
     w->certain = w->certain && certain;
     if (!certain) {
         memset(w->fates, OPEN, sizeof w->fates); // it may all come again
@@ -145,6 +210,10 @@ void work_open(struct work *w, const struct journal *j, bool certain)
         w->g->reset = true;
         write_definition(&w->control);
     }
+    if (w->certain) {
+        check_dead(w, j);
+    }
+    w->burial.seq = 0;
     for (uint64_t seq = j->next_seq; seq < MAX_SEQ; seq++) {
         w->fates[seq] = OPEN; // those that the log does not have were not stored
     }
@@ -156,12 +225,27 @@ bool work_collect(struct work *w, struct buf *frame)
         group_write_changes(w->g, w->now_us / 1000, w->now_us, &w->control);
     }
     buf_append_str(frame, buf_str(&w->control));
+    if (w->burial.seq) {
+        const struct burial *b = &w->burial;
+        const struct record_dead r = {
+            NUMBER, b->attempts, b->seq, b->seq, b->dead_seq, b->died_ms
+        };
+        record_dead(frame, &r);
+    }
     return w->control.len > 0;
 }
 
-void work_stored(struct work *w)
+void work_stored(struct work *w, uint64_t first_seq)
 {
     buf_reset(&w->control);
+    if (w->burial.seq) {
+        const struct burial *b = &w->burial;
+        const struct dead d = { first_seq + b->dead_seq, b->seq, b->died_ms, b->attempts };
+        group_bury(w->g, pending_find(&w->g->pending, b->seq), &d);
+        w->fates[b->seq] = CONFIRMED;
+        note_burial(w, d.seq);
+        w->burial.seq = 0;
+    }
     for (uint64_t seq = 0; seq < MAX_SEQ; seq++) {
         w->fates[seq] = w->fates[seq] == SETTLED ? CONFIRMED : w->fates[seq];
     }
@@ -185,6 +269,9 @@ static void deliver(struct work *w, struct pending *e)
     if (w->certain && w->fates[e->seq] == CONFIRMED) {
         model_fail("event %" PRIu64 " comes again, which was settled for sure", e->seq);
     }
+    if (e->failures >= w->max_deliveries) {
+        model_fail("event %" PRIu64 " comes again after %" PRIu32 " failures", e->seq, e->failures);
+    }
     group_deliver(w->g, e, m, w->now_us);
     group_pass_turn(w->g, m);
 }
@@ -206,6 +293,9 @@ static bool take_block(struct work *w, const struct journal *j, const struct blo
         int status = event_decode_route(event.event, &topic, &key);
         status = status ? status : group_take(w->g, event.seq, topic, key, &e);
         assert(status == 0);
+        if (topic_is_own(topic)) {
+            w->fates[event.seq] = SKIPPED; // is for those who ask for dead letters
+        }
     }
     if (room && w->g->cursor < ref->next_seq) {
         group_skip(w->g, ref->next_seq); // damaged
@@ -293,8 +383,92 @@ void work_step(struct work *w, const struct journal *j)
         deliver(w, e);
     }
     for (uint64_t n = chance_below(&w->chance, 5); n > 0; n--) {
-        settle(w, chance_below(&w->chance, 5) ? QUEUE_ACK : QUEUE_NAK);
+        bool good = chance_below(&w->chance, 5);
+        bool hopeless =
+            !good && w->max_deliveries < GROUP_MOST_DELIVERIES && chance_below(&w->chance, 3) == 0;
+        settle(w, good ? QUEUE_ACK : hopeless ? QUEUE_TERM : QUEUE_NAK);
     }
+}
+
+// --- Burying
+
+bool work_may_die(const struct work *w, const struct dead_letter *d)
+{
+    bool terminated = str_eq(d->reason, STR("terminated"));
+    return w->max_deliveries < GROUP_MOST_DELIVERIES && str_eq(d->group, STR("sim")) &&
+           d->retries == 0 && d->attempts > 0 && d->error.n > 0 &&
+           (terminated ||
+            (str_eq(d->reason, STR("max-deliveries")) && d->attempts >= w->max_deliveries));
+}
+
+// The event of this sequence: 1; 0: it cannot be read just now; -ENOENT: it is not there any more.
+static int read_event(const struct journal *j, uint64_t seq, struct block **ret_block,
+                      struct queue_event_entry *ret_event)
+{
+    struct block_ref ref;
+    if (!journal_find(j, seq, &ref) || ref.lost || ref.removed) {
+        return -ENOENT;
+    }
+    struct block_read read = { .io = j->options.io, .dir_fd = j->dir_fd, .ref = ref };
+    block_read(&read);
+    if (read.status) {
+        return 0;
+    }
+    if (!block_find(read.block, seq, ret_event)) {
+        block_destroy(&read.block);
+        return -ENOENT;
+    }
+    *ret_block = read.block;
+    return 1;
+}
+
+static void wrap(const struct pending *e, const struct queue_event_entry *event, struct buf *copy,
+                 int64_t now_ms)
+{
+    struct dead_letter d = { .group = STR("sim"),
+                             .reason = e->terminated ? STR("terminated") : STR("max-deliveries"),
+                             .error = str_of(e->error),
+                             .attempts = e->attempt,
+                             .seq = e->seq,
+                             .stored_ms = event->stored_ms };
+    int status = event_decode(event->event, &d.event);
+    assert(status == 0);
+    dead_letter_encode(copy, &d, now_ms);
+    assert(buf_ok(copy));
+}
+
+uint64_t work_bury(struct work *w, const struct journal *j, struct buf *frame, size_t n,
+                   int64_t now_ms)
+{
+    struct pending *e = pending_first(&w->g->pending, PENDING_DYING);
+    struct queue_event_entry event;
+    struct block *block;
+    struct buf copy;
+    w->burial.seq = 0;
+    int status = e ? read_event(j, e->seq, &block, &event) : 0;
+    if (status < 0) {
+        w->fates[e->seq] = SKIPPED;
+        group_give_up(w->g, e);
+    }
+    if (status <= 0) {
+        return 0;
+    }
+    if (w->certain && w->fates[e->seq] == CONFIRMED) {
+        model_fail("event %" PRIu64 " dies, which was settled for sure", e->seq);
+    }
+    buf_init(&copy, QUEUE_MAX_EVENT_BYTES);
+    wrap(e, &event, &copy, now_ms);
+    record_event(frame, buf_str(&copy));
+    buf_fini(&copy);
+    block_destroy(&block);
+    // Its place in the frame, until that is stored.
+    w->burial = (struct burial){ e->seq, n, now_ms, e->attempt };
+    return e->seq;
+}
+
+void work_put_off(struct work *w)
+{
+    w->burial.seq = 0;
 }
 
 // --- The end
@@ -312,6 +486,15 @@ void work_finish(struct work *w, const struct journal *j)
         (void)group_tick(w->g, w->now_us);
         take(w, j);
         idle++;
+        while ((e = pending_first(&w->g->pending, PENDING_DYING))) {
+            const struct dead d = { MAX_SEQ + e->seq, e->seq, 1, 1 };
+            if (w->certain && w->fates[e->seq] == CONFIRMED) {
+                model_fail("event %" PRIu64 " dies, which was settled for sure", e->seq);
+            }
+            w->fates[e->seq] = SETTLED;
+            group_bury(w->g, e, &d);
+            idle = 0;
+        }
         while ((e = group_ready(w->g))) {
             struct queue_range range = { e->seq, e->seq, 0, 1 };
             const struct settlement ack = { .verdict = QUEUE_ACK,
