@@ -37,6 +37,8 @@ void access_log_write(struct access_log *l, const struct access_entry *e)
                              method,
                              "http.route",
                              e->route,
+                             "client.address",
+                             e->client ? e->client : "",
                              "#http.response.status_code",
                              status,
                              "#http.response.body.size",

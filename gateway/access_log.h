@@ -17,7 +17,8 @@ struct access_log {
 struct access_entry {
     const struct trace *trace;
     struct str method;
-    const char *route; // the template, never the path: that may have what is nobody's business
+    const char *route;  // the template, never the path: that may have what is nobody's business
+    const char *client; // address; NULL: not known
     int status;
     uint64_t bytes; // of the body
     int64_t duration_us;

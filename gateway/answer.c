@@ -119,6 +119,7 @@ static void log_access(struct exchange *x, int status, int64_t duration_us)
         .trace = &x->trace,
         .method = method < METHOD_COUNT ? method_name(method) : STR("_OTHER"),
         .route = x->route ? x->route->pattern : "-",
+        .client = x->client.known ? x->client.text : NULL,
         .status = status,
         .bytes = g->response.body.len,
         .duration_us = duration_us,
@@ -131,6 +132,7 @@ static void log_access(struct exchange *x, int status, int64_t duration_us)
 static void write_common_fields(struct exchange *x)
 {
     response_field(&x->gateway->response, STR("X-Request-Id"), str_of(x->request_id));
+    admission_write_fields(x);
 }
 
 // Ends the head and hands everything to the connection. x is gone afterwards.

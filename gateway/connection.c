@@ -7,7 +7,6 @@
 #include "common/clock.h"
 #include "gateway/exchange.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
@@ -22,8 +21,8 @@ struct connection {
     struct gateway *gateway;
     struct connection *prev, *next;
     struct address_entry *address;
-    char client[INET6_ADDRSTRLEN]; // its address as text
-    struct exchange *exchange;     // when READING or BUSY
+    struct client_address client;
+    struct exchange *exchange; // when READING or BUSY
     enum state state;
     uint64_t due_ms;   // when the phase at hand is over, loop time
     uint64_t body_ms;  // when the body at hand began, loop time
@@ -459,22 +458,9 @@ static void on_timer(uv_timer_t *timer)
 
 // --- Accepting
 
-const char *connection_client(const struct connection *c)
+const struct client_address *connection_client(const struct connection *c)
 {
-    return c->client;
-}
-
-static void name_client(struct connection *c, const struct sockaddr *address)
-{
-    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
-    if (address->sa_family == AF_INET) {
-        const struct in_addr *v4 = &((const struct sockaddr_in *)address)->sin_addr;
-        (void)inet_ntop(AF_INET, v4, c->client, sizeof c->client);
-    } else if (address->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6)) {
-        (void)inet_ntop(AF_INET, v6->s6_addr + 12, c->client, sizeof c->client);
-    } else if (address->sa_family == AF_INET6) {
-        (void)inet_ntop(AF_INET6, v6, c->client, sizeof c->client);
-    } // else it is a unix socket that was handed over: nobody's address
+    return &c->client;
 }
 
 static const char *admit(struct gateway *g, struct connection *c)
@@ -488,7 +474,7 @@ static const char *admit(struct gateway *g, struct connection *c)
     if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&address, &n)) {
         return "";
     }
-    name_client(c, (struct sockaddr *)&address);
+    client_address_of_peer((struct sockaddr *)&address, &c->client);
     if (address_table_take(&g->addresses, (struct sockaddr *)&address,
                            (uint32_t)g->config.max_connections_per_address, &c->address)) {
         stats_refuse(&g->stats, STATS_REFUSED_ADDRESS);

@@ -26,8 +26,8 @@ void connection_answer(struct connection *c, bool close);
 // From now on the exchange at hand must be answered before due_ms (loop time).
 void connection_expect_answer(struct connection *c, uint64_t due_ms);
 
-// Address of the client as text: IPv4, also when it came mapped into IPv6, or IPv6.
-const char *connection_client(const struct connection *c);
+// Address of the peer: the client, or a proxy.
+const struct client_address *connection_client(const struct connection *c);
 
 // Whether this answer has to be the last one, whatever the client wants.
 bool connection_must_close(const struct connection *c);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The checks come in the order in which they are cheapest to refuse: path, method, token, media
-// types, size. A request that is refused with its body still on the way is answered when the body
+// The checks come in the order in which they are cheapest to refuse: path, method, rate limits,
+// token, media types, size. A request that is refused with its body still on the way is answered when the body
 // is through, so that the connection can be kept; unless the client waits to be asked for the body,
 // or announced too much of it.
 #include "gateway/exchange.h"
@@ -45,6 +45,8 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->started_us = 0;
     x->due_ms = 0;
     x->retry_after_s = 0;
+    x->client = *connection_client(c);
+    x->rate_record.n = 0;
     x->body = (struct str){ NULL, 0 };
     x->request_id[0] = '\0';
     memset(&x->trace, 0, sizeof x->trace);
@@ -129,6 +131,13 @@ static bool check_token(struct exchange *x)
     return true;
 }
 
+// Who asks, and whether they ask too much. Limits count whatever is wrong with the request.
+static bool check_caller(struct exchange *x)
+{
+    bool known = !x->route || check_token(x);
+    return admission_on_caller(x) && known;
+}
+
 static bool has_body(const struct http_request *r)
 {
     return r->chunked || r->content_length > 0;
@@ -200,8 +209,9 @@ static bool check_accept(struct exchange *x)
 bool exchange_on_head(struct exchange *x)
 {
     struct http_request *r = &x->request;
-    if (find_route(x) && x->route && check_token(x) && check_body_type(x) && check_body_size(x) &&
-        check_accept(x)) {
+    bool found = find_route(x);
+    if (admission_on_head(x) && check_caller(x) && found && x->route && check_body_type(x) &&
+        check_body_size(x) && check_accept(x)) {
         return false;
     }
     r->discard_body = true;

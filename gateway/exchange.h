@@ -23,6 +23,8 @@ struct exchange {
     bool asking; // what its API key may do: asked at the users service before anything else
     uint8_t key_hash[API_KEY_HASH_BYTES]; // of that key
     struct jwt_claims claims;             // when authenticated
+    struct client_address client;         // behind trusted proxies, too
+    struct admission_record rate_record;  // what rate limits made of it
     bool refused;                         // answered with `problem` when the body is through
     enum problem problem;
     const char *detail;                   // of it; NULL: the problem's own text

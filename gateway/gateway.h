@@ -12,6 +12,7 @@
 #include "gateway/access_log.h"
 #include "gateway/address_table.h"
 #include "gateway/api_keys.h"
+#include "gateway/admission.h"
 #include "gateway/authenticator.h"
 #include "gateway/balancer.h"
 #include "gateway/response.h"
@@ -25,6 +26,9 @@ struct gateway_config {
     int64_t max_connections, max_connections_per_address, max_requests_per_connection;
     int64_t body_bytes, deadline_ms, wait_queue, token_cache;
     int64_t body_min_rate, body_grace_ms; // bytes a second
+    char *trusted_proxies, *client_field;
+    char *rate_address, *rate_principal, *rate_auth, *rate_write, *rate_read;
+    int64_t rate_buckets;
     int64_t header_ms, body_ms, idle_ms, stall_ms, expect_wait_ms;
 };
 
@@ -45,6 +49,7 @@ struct gateway {
     struct stats stats;
     struct response response; // for the answer at hand
     struct access_log access_log;
+    struct admission admission;
     struct authenticator *authenticator;
     struct api_keys api_keys;
     struct revocation_feed *revocation_feed;
@@ -62,7 +67,7 @@ struct gateway {
     size_t n_connections;
     size_t pending_out_bytes; // answers that clients have not read yet
     bool draining;
-    uv_timer_t drain_timer;           // bounds the draining
+    uv_timer_t drain_timer; // bounds the draining
     char read_buffer[READ_BUFFER_BYTES];
 
     // Exchanges for reuse.

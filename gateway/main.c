@@ -74,6 +74,7 @@ static void destroy(struct gateway *g)
     balancer_fini(&g->balancer);
     router_fini(&g->router);
     response_fini(&g->response);
+    admission_fini(&g->admission);
     openapi_destroy(&g->openapi);
     exchange_free_spares(g);
     api_keys_fini(&g->api_keys);
@@ -101,7 +102,13 @@ static int take_memory(struct gateway *g)
     access_log_open(&g->access_log, g->loop, g->config.access_log != 0);
     (void)uv_timer_init(g->loop, &g->drain_timer); // cannot fail
     g->drain_timer.data = g;
-    int rc = response_init(&g->response);
+    char error[ADMISSION_ERROR_SIZE];
+    int rc = admission_init(&g->admission, &g->config, error);
+    if (rc == -EINVAL) {
+        process_fail(g->process, EXIT_CONFIG, "%s", error);
+        return rc;
+    }
+    rc = rc ? rc : response_init(&g->response);
     rc = rc ? rc : openapi_new(&g->openapi);
     rc = rc ? rc : own_routes_add(&g->router);
     return rc ? fail(g, rc, "cannot", "start", "") : 0;

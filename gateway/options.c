@@ -9,6 +9,12 @@
         .fallback = fallback_, .min = min_, .max = max_, .help = help_                             \
     }
 
+#define OPTION_CHOICE(name_, field, fallback_, choices_, help_)                                    \
+    {                                                                                              \
+        .name = name_, .kind = CONFIG_CHOICE, .offset = offsetof(struct gateway_config, field),    \
+        .fallback = fallback_, .choices = choices_, .help = help_                                  \
+    }
+
 const struct config_option gateway_options[] = {
     CONFIG_COMMON(struct gateway_config, "gateway-1", NULL),
     OPTION("SLUICE_LISTEN", CONFIG_STRING, listen, "127.0.0.1:8080", 1, 200,
@@ -39,6 +45,22 @@ const struct config_option gateway_options[] = {
            "requests of one service that wait for a worker; more are answered 503"),
     OPTION("SLUICE_TOKEN_CACHE", CONFIG_INTEGER, token_cache, "16384", 4, 1048576,
            "verified tokens remembered"),
+    OPTION("SLUICE_TRUSTED_PROXIES", CONFIG_STRING, trusted_proxies, NULL, 0, 4096,
+           "addresses and networks, comma-separated, whose word on the client's address counts"),
+    OPTION_CHOICE("SLUICE_CLIENT_FIELD", client_field, "x-forwarded-for",
+                  "x-forwarded-for|forwarded", "where they say it; the other field is ignored"),
+    OPTION("SLUICE_RATE_LIMIT_ADDRESS", CONFIG_STRING, rate_address, "off", 1, 64,
+           "of one client address: off, or as in 100/s or 600/m,burst=1000"),
+    OPTION("SLUICE_RATE_LIMIT_PRINCIPAL", CONFIG_STRING, rate_principal, "off", 1, 64,
+           "of one account, from wherever; as above"),
+    OPTION("SLUICE_RATE_LIMIT_AUTH", CONFIG_STRING, rate_auth, "10/s,burst=300", 1, 64,
+           "of one client address on routes that handle credentials; as above"),
+    OPTION("SLUICE_RATE_LIMIT_WRITE", CONFIG_STRING, rate_write, "off", 1, 64,
+           "of one account's (or nobody's: address's) writes; as above"),
+    OPTION("SLUICE_RATE_LIMIT_READ", CONFIG_STRING, rate_read, "off", 1, 64,
+           "of one account's (or nobody's: address's) other requests; as above"),
+    OPTION("SLUICE_RATE_LIMIT_BUCKETS", CONFIG_INTEGER, rate_buckets, "65536", RATE_BUCKETS_MIN,
+           RATE_BUCKETS_MAX, "clients that rate limits remember at once, 52 bytes each"),
     OPTION("SLUICE_HEADER_TIMEOUT", CONFIG_DURATION, header_ms, "10s", 100, 600000,
            "for the head of a request; for the first one from the connection's begin on"),
     OPTION("SLUICE_BODY_TIMEOUT", CONFIG_DURATION, body_ms, "30s", 100, 600000,

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/request_frame.h"
 
-#include "gateway/connection.h"
-
 void request_frame_prepare(struct exchange *x)
 {
     struct http_request *r = &x->request;
@@ -44,7 +42,7 @@ void request_frame_encode_question(const struct exchange *x, const struct table 
     f.traceparent = trace_format(&x->trace, traceparent);
     f.route = (uint32_t)x->job.route->index[table->slot];
     f.body = buf_str(&body);
-    f.client = str_of(connection_client(x->connection));
+    f.client = str_of(x->client.text);
     frame_request_encode(frame, &f);
     buf_fini(&body); // a body that is missing for want of memory is answered 422, and asked again
 }
@@ -71,6 +69,6 @@ void request_frame_encode(const struct exchange *x, const struct table *table, u
     memcpy(f.query, target->query, f.n_query * sizeof *f.query);
     f.n_headers = collect_headers(x, router_frame_route(table, x->route), f.headers);
     f.body = x->body;
-    f.client = str_of(connection_client(x->connection));
+    f.client = str_of(x->client.text);
     frame_request_encode(frame, &f);
 }

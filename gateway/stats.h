@@ -16,6 +16,7 @@
     X(TOO_LARGE, "too-large")                                                                      \
     X(TIMEOUT, "client-timeout")                                                                   \
     X(SLOW_READER, "slow-reader")                                                                  \
+    X(RATE_LIMIT, "rate-limit")                                                                    \
     X(TOKEN, "token")                                                                              \
     X(SCOPE, "scope")                                                                              \
     X(BODY, "body")                                                                                \
