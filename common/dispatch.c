@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -166,6 +167,9 @@ static void send_reply(struct call *c, int64_t now_us)
 
 static void finish(struct call *c)
 {
+    if (c->route && c->route->end) {
+        (void)c->route->end(c); // has nothing to say any more
+    }
     struct dispatch *d = c->dispatch;
     if (c->answered && !buf_ok(&c->reply)) {
         call_fail(c, buf_error(&c->reply));
@@ -198,8 +202,23 @@ static void answer_expired(struct call *c)
 
 // --- Stages
 
+// Slow computing takes the time that nobody else wants: with more of it than there are cores, every
+// request of every process would wait for a time slice. SCHED_IDLE gives way at once, which a low
+// nice value does not; both only mean something among processes that share a session or a cgroup.
+// Should it be refused, computing goes on as it was.
+static void give_way(void)
+{
+    static _Thread_local bool done;
+    if (!done) {
+        struct sched_param none = { .sched_priority = 0 };
+        (void)sched_setscheduler(0, SCHED_IDLE, &none); // 0: this thread
+        done = true;
+    }
+}
+
 static void on_compute(uv_work_t *work)
 {
+    give_way();
     struct compute_work *w = work->data;
     w->status = w->call->route->compute(w->call);
 }

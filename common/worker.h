@@ -66,6 +66,7 @@ struct route {
     const struct query_param *query;      // ended by name NULL; NULL: none
     uint32_t deadline_ms;                 // 0: the gateway's default
     call_fn *read, *compute, *write;
+    call_fn *end;                         // on the loop when the call is over, however it ended; may be NULL
 };
 
 // The problems of a route. MALFORMED_REQUEST (0) is never a route's own, so a short list ends by
