@@ -69,24 +69,53 @@ static int allow_password(struct call *c, struct str password, struct str email,
 
 // --- Making
 
+struct creation {
+    struct throttle_attempt attempt;
+    char hash[PASSWORD_HASH_SIZE];
+};
+
 int on_user_create_read(struct call *c)
 {
     const struct user_create *in = call_body(c);
+    struct creation *creation = call_state(c, sizeof *creation);
     struct account taken;
-    // Spares the hashing; the write decides.
+    uint8_t place[THROTTLE_PLACE_BYTES];
+    if (!creation) {
+        return -ENOMEM;
+    }
+    struct str address = { (const char *)place,
+                           throttle_place(call_client(c), place) ? sizeof place : 0 };
+    int64_t wait_ms = throttle_signup(address, clock_mono_ms(), &creation->attempt);
+    if (sessions_must_wait(c, wait_ms, "new accounts from here")) {
+        return 0;
+    }
+    // Spares the hashing; the write decides. It counts, or addresses could be tried out here.
     int r = account_by_email(call_db(c), in->email, &taken);
-    return r > 0 ? call_problem(c, PROBLEM_EMAIL_TAKEN, NULL) : r;
+    if (r > 0) {
+        throttle_keep(&creation->attempt);
+        return call_problem(c, PROBLEM_EMAIL_TAKEN, NULL);
+    }
+    return r;
 }
 
 int on_user_create_compute(struct call *c)
 {
     const struct user_create *in = call_body(c);
-    char *hash = call_state(c, PASSWORD_HASH_SIZE);
-    if (!hash) {
-        return -ENOMEM;
+    struct creation *creation = call_state(c, sizeof *creation);
+    if (!allow_password(c, in->password, in->email, in->name)) {
+        return 0;
     }
-    return allow_password(c, in->password, in->email, in->name) ? password_hash(in->password, hash)
-                                                                : 0;
+    throttle_keep(&creation->attempt); // what costs a hash counts
+    return password_hash(in->password, creation->hash);
+}
+
+int on_user_create_end(struct call *c)
+{
+    struct creation *creation = call_state(c, sizeof *creation);
+    if (creation) {
+        throttle_end(&creation->attempt);
+    }
+    return 0;
 }
 
 int on_user_create_write(struct call *c)
@@ -97,7 +126,8 @@ int on_user_create_write(struct call *c)
     uuid_v7(now_ms, a.id);
     set_text(a.email, sizeof a.email, in->email);
     set_text(a.name, sizeof a.name, in->name);
-    memcpy(a.password, call_state(c, PASSWORD_HASH_SIZE), sizeof a.password);
+    const struct creation *creation = call_state(c, sizeof *creation);
+    memcpy(a.password, creation->hash, sizeof a.password);
     int r = account_insert(call_db(c), &a);
     if (r == -EEXIST) {
         return call_problem(c, PROBLEM_EMAIL_TAKEN, NULL);
@@ -186,7 +216,21 @@ struct change {
     char old_hash[PASSWORD_HASH_SIZE];
     struct str email, name;            // what they will be
     char new_hash[PASSWORD_HASH_SIZE]; // empty: the password stays
+    struct throttle_attempt attempt;   // when it is to be verified
 };
+
+// Guesses with somebody's access token count for its session: that is what a thief has, wherever
+// they are, and what does not hold up the owner.
+static bool guesses_must_wait(struct call *c, const struct account *a, struct change *change)
+{
+    uint8_t place[THROTTLE_PLACE_BYTES];
+    size_t n = throttle_place(call_client(c), place) ? sizeof place : 0;
+    struct throttle_who who = {
+        str_of(a->email), call_principal(c)->session, { (const char *)place, n }, true
+    };
+    int64_t wait_ms = throttle_begin(&who, clock_mono_ms(), &change->attempt);
+    return sessions_must_wait(c, wait_ms, "wrong passwords");
+}
 
 // Checks what a patch asks for against who asks. Returns 1 when it may go on, 0 after answering.
 static int allow_patch(struct call *c, const struct user_patch *in, const struct account *a,
@@ -224,7 +268,7 @@ int on_user_patch_read(struct call *c)
         return r < 0 ? r : 0;
     }
     if (!allow_patch(c, in, &a, &change->verify) ||
-        (change->verify && sessions_throttled(c, str_of(a.id)))) {
+        (change->verify && guesses_must_wait(c, &a, change))) {
         return 0;
     }
     change->version = a.version;
@@ -244,16 +288,25 @@ int on_user_patch_compute(struct call *c)
             return r;
         }
         if (r == 0) {
-            throttle_failed(call_param(c, 0), clock_mono_ms());
+            throttle_keep(&change->attempt);
             return reply_invalid(c, "#/current_password", "is not the password of this account");
         }
-        throttle_passed(call_param(c, 0), clock_mono_ms());
+        throttle_passed(&change->attempt);
     }
     if (!MESSAGE_HAS(in, user_patch, password) ||
         !allow_password(c, in->password, change->email, change->name)) {
         return 0;
     }
     return password_hash(in->password, change->new_hash);
+}
+
+int on_user_patch_end(struct call *c)
+{
+    struct change *change = call_state(c, sizeof *change);
+    if (change) {
+        throttle_end(&change->attempt);
+    }
+    return 0;
 }
 
 static bool set_if_given(char *field, size_t size, bool given, struct str value)

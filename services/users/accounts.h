@@ -20,6 +20,7 @@ struct user user_of(const struct account *a);
 int on_user_create_read(struct call *c);
 int on_user_create_compute(struct call *c);
 int on_user_create_write(struct call *c);
+int on_user_create_end(struct call *c);
 
 int on_user_list(struct call *c); // GET /v1/users
 int on_user_me(struct call *c);   // GET /v1/users/me
@@ -29,6 +30,7 @@ int on_user_get(struct call *c);  // GET /v1/users/{id}
 int on_user_patch_read(struct call *c);
 int on_user_patch_compute(struct call *c);
 int on_user_patch_write(struct call *c);
+int on_user_patch_end(struct call *c);
 
 // DELETE /v1/users/{id}
 int on_user_delete_read(struct call *c);

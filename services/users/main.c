@@ -9,6 +9,7 @@
 #include "services/users/api_keys.h"
 #include "services/users/first_admin.h"
 #include "services/users/sessions.h"
+#include "services/users/throttle.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -29,6 +30,7 @@ struct users_config {
     int64_t refresh_ttl_ms;
     int64_t refresh_idle_ms;
     char *admin_password;
+    int64_t signups;
 };
 
 // Tables, laid out as they read best.
@@ -58,6 +60,9 @@ static const struct config_option options[] = {
            .help = "how long a session lasts that is not refreshed"),
     OPTION("SLUICE_ADMIN_PASSWORD", CONFIG_SECRET, admin_password,
            .help = "first password of " FIRST_ADMIN_EMAIL "; else secrets/admin-password"),
+    OPTION("SLUICE_SIGNUPS_PER_ADDRESS", CONFIG_INTEGER, signups,
+           .fallback = "1000", .min = 0, .max = 1000000,
+           .help = "accounts that one client address may make in an hour; 0: any number"),
     CONFIG_END,
 };
 
@@ -78,9 +83,9 @@ static const struct route routes[] = {
       .summary = "Make an account",
       .auth = FRAME_AUTH_NONE, .body = FRAME_BODY_JSON,
       .sensitive = true, .request = &user_create_message, .reply = &user_message, .success = 201,
-      .problems = PROBLEMS(PROBLEM_EMAIL_TAKEN),
+      .problems = PROBLEMS(PROBLEM_EMAIL_TAKEN, PROBLEM_TOO_MANY_REQUESTS),
       .read = on_user_create_read, .compute = on_user_create_compute,
-      .write = on_user_create_write },
+      .write = on_user_create_write, .end = on_user_create_end },
 
     { .method = "GET", .pattern = "/v1/users", .operation = "listUsers", .tag = "users",
       .summary = "List accounts by age (admins)",
@@ -106,7 +111,8 @@ static const struct route routes[] = {
       .sensitive = true, .request = &user_patch_message, .reply = &user_message, .success = 200,
       .problems = PROBLEMS(PROBLEM_FORBIDDEN, PROBLEM_NOT_FOUND, PROBLEM_EMAIL_TAKEN,
                            PROBLEM_LAST_ADMIN, PROBLEM_TOO_MANY_REQUESTS),
-      .read = on_user_patch_read, .compute = on_user_patch_compute, .write = on_user_patch_write },
+      .read = on_user_patch_read, .compute = on_user_patch_compute, .write = on_user_patch_write,
+      .end = on_user_patch_end },
 
     { .method = "DELETE", .pattern = "/v1/users/{id}", .operation = "deleteUser", .tag = "users",
       .summary = "Remove an account with its personal data (its user, admins)",
@@ -120,7 +126,7 @@ static const struct route routes[] = {
       .sensitive = true, .request = &session_create_message, .reply = &session_message, .success = 201,
       .problems = PROBLEMS(PROBLEM_INVALID_CREDENTIALS, PROBLEM_TOO_MANY_REQUESTS),
       .read = on_session_create_read, .compute = on_session_create_compute,
-      .write = on_session_create_write },
+      .write = on_session_create_write, .end = on_session_create_end },
 
     { .method = "POST", .pattern = "/v1/sessions/refresh", .operation = "refreshSession",
       .tag = "sessions", .summary = "Exchange a refresh token for a new pair of tokens",
@@ -238,6 +244,7 @@ static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
         (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot hash a password: %s", strerror(-r));
         return r;
     }
+    throttle_open(config->signups);
     r = open_first_admin(config, home, error);
     return r < 0 ? r : open_sessions(config, home, error);
 }
@@ -245,6 +252,7 @@ static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
 static void on_close(void)
 {
     sessions_close();
+    throttle_close();
     first_admin_close();
 }
 

@@ -19,6 +19,9 @@
 // Sessions removed in one transaction: a few milliseconds of the writer's time.
 #define EXPIRE_BATCH 1000
 
+// How long a place that an account logged in from is remembered.
+#define PLACES_KEPT_MS (INT64_C(180) * 24 * 3600 * 1000)
+
 static struct sessions_options settings;
 
 void sessions_open(const struct sessions_options *options)
@@ -83,6 +86,9 @@ int on_sessions_expire(struct db *db, int64_t now_ms, void *data)
 {
     (void)data;
     int r = sessions_delete_expired(db, now_ms, EXPIRE_BATCH);
+    if (r >= 0) {
+        r = login_places_expire(db, now_ms - PLACES_KEPT_MS, EXPIRE_BATCH);
+    }
     return r < 0 ? r : 0;
 }
 
@@ -118,20 +124,26 @@ static int reply_tokens(struct call *c, const struct account *a, const struct se
 // --- Logging in
 
 struct login {
-    struct account account;            // its id is empty when there is none
-    char new_hash[PASSWORD_HASH_SIZE]; // not empty: the old one was outdated
+    struct account account;              // its id is empty when there is none
+    char new_hash[PASSWORD_HASH_SIZE];   // not empty: the old one was outdated
+    uint8_t place[THROTTLE_PLACE_BYTES]; // where the client is
+    struct throttle_attempt attempt;
 };
 
-bool sessions_throttled(struct call *c, struct str account)
+static struct str place_str(const uint8_t place[THROTTLE_PLACE_BYTES])
 {
-    int64_t wait_ms = throttle_wait_ms(account, clock_mono_ms());
+    return (struct str){ (const char *)place, THROTTLE_PLACE_BYTES };
+}
+
+bool sessions_must_wait(struct call *c, int64_t wait_ms, const char *what)
+{
     if (wait_ms == 0) {
         return false;
     }
     int64_t wait_s = (wait_ms + 999) / 1000;
     call_reply_header(c, "retry-after", "%" PRId64, wait_s);
-    call_problem(c, PROBLEM_TOO_MANY_REQUESTS,
-                 "Too many wrong passwords for this account; try again in %" PRId64 " s.", wait_s);
+    call_problem(c, PROBLEM_TOO_MANY_REQUESTS, "Too many %s; try again in %" PRId64 " s.", what,
+                 wait_s);
     return true;
 }
 
@@ -142,11 +154,19 @@ int on_session_create_read(struct call *c)
     if (!login) {
         return -ENOMEM;
     }
-    if (sessions_throttled(c, in->email)) {
-        return 0;
-    }
+    // The same steps whether or not there is such an account, which nobody knows from here on.
     int r = account_by_email(call_db(c), in->email, &login->account);
-    return r < 0 ? r : 0; // nobody knows from here on whether there is such an account
+    bool located = throttle_place(call_client(c), login->place);
+    int known = login_place_known(call_db(c), str_of(login->account.id), login->place);
+    if (r < 0 || known < 0) {
+        return r < 0 ? r : known;
+    }
+    struct throttle_who who = { in->email, place_str(login->place), place_str(login->place),
+                                located && known > 0 };
+    who.address.n = located ? who.address.n : 0;
+    int64_t wait_ms = throttle_begin(&who, clock_mono_ms(), &login->attempt);
+    (void)sessions_must_wait(c, wait_ms, "wrong passwords");
+    return 0;
 }
 
 int on_session_create_compute(struct call *c)
@@ -155,15 +175,24 @@ int on_session_create_compute(struct call *c)
     struct login *login = call_state(c, sizeof *login);
     int r = password_verify(login->account.password, in->password);
     if (r == 0) {
-        throttle_failed(in->email, clock_mono_ms());
+        throttle_keep(&login->attempt);
         return call_problem(c, PROBLEM_INVALID_CREDENTIALS, NULL);
     }
     if (r < 0) {
         return r;
     }
-    throttle_passed(in->email, clock_mono_ms());
+    throttle_passed(&login->attempt);
     bool rehash = password_outdated(login->account.password);
     return rehash ? password_hash(in->password, login->new_hash) : 0;
+}
+
+int on_session_create_end(struct call *c)
+{
+    struct login *login = call_state(c, sizeof *login);
+    if (login) {
+        throttle_end(&login->attempt);
+    }
+    return 0;
 }
 
 static int insert_session(struct call *c, const struct account *a,
@@ -203,6 +232,9 @@ int on_session_create_write(struct call *c)
     refresh_token_make(&refresh);
     if (r == 0) {
         r = insert_session(c, &now, &refresh, &session);
+    }
+    if (r == 0) {
+        r = login_place_note(call_db(c), str_of(now.id), login->place, call_now_ms(c));
     }
     if (r < 0) {
         return r;

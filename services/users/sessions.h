@@ -20,6 +20,7 @@ void sessions_close(void);
 int on_session_create_read(struct call *c);
 int on_session_create_compute(struct call *c);
 int on_session_create_write(struct call *c);
+int on_session_create_end(struct call *c);
 
 // POST /v1/sessions/refresh
 int on_session_refresh_read(struct call *c);
@@ -39,8 +40,8 @@ __attribute__((warn_unused_result)) int sessions_revoke_others(struct call *c, s
 __attribute__((warn_unused_result)) int session_revoked_event(struct call *c, struct str user_id,
                                                               struct str session_id);
 
-// Answers 429 and returns true when too many wrong passwords were tried for an account
-// (services/users/throttle.h).
-bool sessions_throttled(struct call *c, struct str account);
+// Answers 429 and returns true when wait_ms (of services/users/throttle.h) is not 0. what there were
+// too many of: "wrong passwords".
+bool sessions_must_wait(struct call *c, int64_t wait_ms, const char *what);
 
 #endif

@@ -3,6 +3,7 @@
 #include "services/users/users_store.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <string.h>
 
 // To change the schema: add a script at the end. What is here has run on stores that exist.
@@ -53,6 +54,15 @@ const char *const users_migrations[] = {
     ") STRICT;\n"
     "CREATE INDEX api_keys_user ON api_keys (user_id, id);\n"
     "CREATE INDEX api_keys_expiry ON api_keys (expires_ms);\n",
+
+    // Places that an account has logged in from, as hashes.
+    "CREATE TABLE login_places (\n"
+    "  user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,\n"
+    "  place BLOB NOT NULL CHECK (length(place) = 16),\n"
+    "  last_ms INTEGER NOT NULL,\n"
+    "  PRIMARY KEY (user_id, place)\n"
+    ") STRICT, WITHOUT ROWID;\n"
+    "CREATE INDEX login_places_age ON login_places (last_ms);\n",
 };
 const size_t users_n_migrations = sizeof users_migrations / sizeof *users_migrations;
 
@@ -393,4 +403,53 @@ int api_keys_delete_expired(struct db *db, int64_t now_ms, int max)
                   "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys WHERE expires_ms < ?1"
                   " ORDER BY expires_ms LIMIT ?2)",
                   "ii", now_ms, (int64_t)max);
+}
+
+// --- Places
+
+// The hash of a place and its account: from the store alone nobody reads who shares a place.
+static void hash_place(struct str user_id, const uint8_t place[PLACE_BYTES],
+                       uint8_t ret_hash[PLACE_BYTES])
+{
+    crypto_generichash_state state;
+    (void)crypto_generichash_init(&state, NULL, 0, PLACE_BYTES); // these cannot fail
+    (void)crypto_generichash_update(&state, (const uint8_t *)user_id.p, user_id.n);
+    (void)crypto_generichash_update(&state, place, PLACE_BYTES);
+    (void)crypto_generichash_final(&state, ret_hash, PLACE_BYTES);
+}
+
+int login_place_known(struct db *db, struct str user_id, const uint8_t place[PLACE_BYTES])
+{
+    struct db_rows rows;
+    uint8_t hash[PLACE_BYTES];
+    hash_place(user_id, place, hash);
+    int r = db_row(db, &rows, "SELECT 1 FROM login_places WHERE user_id = ?1 AND place = ?2", "sb",
+                   user_id, (struct str){ (const char *)hash, sizeof hash });
+    return only_row(r, &rows);
+}
+
+int login_place_note(struct db *db, struct str user_id, const uint8_t place[PLACE_BYTES],
+                     int64_t now_ms)
+{
+    uint8_t hash[PLACE_BYTES];
+    hash_place(user_id, place, hash);
+    int r = db_run(db,
+                   "INSERT INTO login_places (user_id, place, last_ms) VALUES (?1, ?2, ?3)"
+                   " ON CONFLICT DO UPDATE SET last_ms = excluded.last_ms",
+                   "sbi", user_id, (struct str){ (const char *)hash, sizeof hash }, now_ms);
+    if (r >= 0) {
+        r = db_run(db,
+                   "DELETE FROM login_places WHERE user_id = ?1 AND place IN (SELECT place FROM"
+                   " login_places WHERE user_id = ?1 ORDER BY last_ms DESC LIMIT -1 OFFSET ?2)",
+                   "si", user_id, (int64_t)PLACES_PER_ACCOUNT);
+    }
+    return r < 0 ? r : 0;
+}
+
+int login_places_expire(struct db *db, int64_t before_ms, int max)
+{
+    return db_run(db,
+                  "DELETE FROM login_places WHERE (user_id, place) IN (SELECT user_id, place FROM"
+                  " login_places WHERE last_ms < ?1 ORDER BY last_ms LIMIT ?2)",
+                  "ii", before_ms, (int64_t)max);
 }

@@ -27,6 +27,10 @@ struct account {
 // more begins. If you lower it, add a migration that ends the sessions above it.
 #define SESSIONS_PER_ACCOUNT 50
 
+// Places of one account that are remembered, and the bytes of one.
+#define PLACES_PER_ACCOUNT 50
+#define PLACE_BYTES 16
+
 // Bytes of the hashes of a refresh token's two halves (services/users/refresh_token.h).
 #define SESSION_HASH_BYTES 16
 
@@ -84,6 +88,18 @@ STORE_CHECK int account_other_admin(struct db *db, struct str id);
 // Whether the first admin was ever made (1 or 0), and the note of it, which outlives the account.
 STORE_CHECK int first_admin_made(struct db *db);
 STORE_CHECK int first_admin_note(struct db *db, int64_t now_ms);
+
+// Places that an account has logged in from; a place is what throttle_place() makes of an address.
+// 1 when this is one, else 0.
+STORE_CHECK int login_place_known(struct db *db, struct str user_id,
+                                  const uint8_t place[PLACE_BYTES]);
+
+// Notes one; beyond PLACES_PER_ACCOUNT the one that was used longest ago is forgotten.
+STORE_CHECK int login_place_note(struct db *db, struct str user_id,
+                                 const uint8_t place[PLACE_BYTES], int64_t now_ms);
+
+// Forgets up to max places that were not used since before_ms. Returns how many.
+STORE_CHECK int login_places_expire(struct db *db, int64_t before_ms, int max);
 
 STORE_CHECK int session_insert(struct db *db, const struct session_record *s);
 

@@ -250,3 +250,85 @@ def test_wrong_options_are_named(limited, name, value, allowed):
     assert result.returncode != 0
     said = result.stdout + result.stderr
     assert name in said and value.split(",")[-1] in said and allowed in said, said
+
+
+# --- Guessing passwords (services/users/throttle.h)
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    with Suite(
+        SLUICE_TRUSTED_PROXIES="127.0.0.1",
+        SLUICE_RATE_LIMIT_AUTH="off",
+        SLUICE_SIGNUPS_PER_ADDRESS="5",
+    ) as running:
+        yield running.up()
+
+
+def make_account(suite, address):
+    email = f"{fresh('x')}@example.com"
+    body = {"email": email, "password": PASSWORD, "name": "Eve"}
+    answer = client_at(suite, address).post("/v1/users", body)
+    assert answer.status == 201, answer
+    return email
+
+
+def log_in(suite, address, email, password):
+    client = client_at(suite, address)
+    try:
+        return client.post("/v1/sessions", {"email": email, "password": password})
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_parallel_guesses_get_no_more_checks(guarded, address, exists):
+    email = make_account(guarded, address) if exists else f"{fresh('x')}@example.com"
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda n: log_in(guarded, address, email, f"guess {n}"), range(50)))
+    statuses = [answer.status for answer in answers]
+    assert statuses.count(401) == 20 and statuses.count(429) == 30
+    refused = next(answer for answer in answers if answer.status == 429)
+    assert refused.slug == "too-many-requests" and 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert email not in refused.body.decode()
+
+
+def test_the_owner_gets_in_while_the_world_guesses(guarded, address):
+    email = make_account(guarded, address)
+    assert log_in(guarded, address, email, PASSWORD).status == 201
+    bots = [next(_addresses) for _ in range(130)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        statuses = [a.status for a in pool.map(lambda b: log_in(guarded, b, email, "guess"), bots)]
+    assert 100 <= statuses.count(401) <= 104  # one more for each second that the waits take
+    assert log_in(guarded, next(_addresses), email, PASSWORD).status == 429
+    assert log_in(guarded, address, email, PASSWORD).status == 201  # known: not held up
+    pid = guarded.kill("users-1")
+    guarded.wait_replaced("users-1", pid)
+    assert log_in(guarded, address, email, PASSWORD).status == 201
+
+
+def test_guesses_of_the_current_password_are_slowed(guarded, address):
+    email = make_account(guarded, address)
+    token = log_in(guarded, address, email, PASSWORD).json()["access_token"]
+    user = client_at(guarded, address, token).get("/v1/users/me")
+
+    def patch(number):
+        client = client_at(guarded, next(_addresses), token)  # a thief who moves about
+        change = {"password": "another password", "current_password": f"guess {number}"}
+        return client.patch(f"/v1/users/{user.json()['id']}", change, if_match=user.etag).status
+
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        statuses = list(pool.map(patch, range(40)))
+    assert sorted(statuses) == [422] * 20 + [429] * 20
+    assert log_in(guarded, address, email, PASSWORD).status == 201
+
+
+def test_new_accounts_of_one_address_are_limited(guarded, address):
+    for _ in range(5):
+        email = make_account(guarded, address)
+    body = {"email": email, "password": PASSWORD, "name": "Eve"}
+    answer = client_at(guarded, address).post("/v1/users", body)
+    assert answer.status == 429 and int(answer.headers["Retry-After"]) > 60
+    make_account(guarded, next(_addresses))
+    name = 'sluice_users_throttled_total{by="signups"}'
+    assert guarded.metrics("users-1")[name] >= 1
