@@ -380,6 +380,33 @@ static void test_foreign_content_is_an_error(void **state)
     assert_int_equal(session_by_family(db, s.family, &s), -EUCLEAN);
 }
 
+// The places used longest ago are forgotten, and all of them with their account.
+static void test_login_places(void **state)
+{
+    (void)state;
+    struct account a = insert("places@example.org", "user"),
+                   b = insert("other@example.org", "user");
+    struct str id = str_of(a.id);
+    uint8_t place[PLACE_BYTES] = { 0 };
+    for (uint8_t i = 0; i <= PLACES_PER_ACCOUNT; i++) {
+        place[0] = i;
+        assert_int_equal(login_place_note(db, id, place, 1000 + i), 0);
+        assert_int_equal(login_place_note(db, id, place, 1000 + i), 0); // again
+        assert_int_equal(login_place_known(db, id, place), 1);
+    }
+    assert_int_equal(login_place_known(db, str_of(b.id), place), 0);
+    assert_int_equal(login_place_known(db, STR(""), place), 0);
+    place[0] = 0;
+    assert_int_equal(login_place_known(db, id, place), 0);
+    assert_int_equal(login_places_expire(db, 1003, 100), 2);
+    place[0] = 2;
+    assert_int_equal(login_place_known(db, id, place), 0);
+    place[0] = 3;
+    assert_int_equal(login_place_known(db, id, place), 1);
+    assert_int_equal(account_delete(db, id), 1);
+    assert_int_equal(login_places_expire(db, INT64_MAX, 1000), 0);
+}
+
 #define STORE_CASE(name) cmocka_unit_test_setup_teardown(name, open_store, close_store)
 
 int main(void)
@@ -401,6 +428,7 @@ int main(void)
         STORE_CASE(test_api_keys_are_found_by_hash_with_the_role_of_now),
         STORE_CASE(test_api_keys_belong_to_accounts),
         STORE_CASE(test_foreign_content_is_an_error),
+        STORE_CASE(test_login_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
