@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "gateway/backend.h"
+#include "gateway/revocation_feed.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 struct opening {
     struct gateway *gateway;
     void (*open)(struct gateway *g);
-    int64_t deadline_ms; // monotonic
+    int64_t begin_ms; // monotonic
     uv_timer_t timer;
 };
 
@@ -46,11 +47,20 @@ static void on_tick(uv_timer_t *timer)
     struct opening *o = timer->data;
     struct gateway *g = o->gateway;
     struct str missing = missing_service(backend_workers(g->backend), g->config.expect);
-    if (missing.p && clock_mono_ms() < o->deadline_ms) {
+    bool unheard = !revocation_feed_has_replayed(g->revocation_feed);
+    int64_t waited_ms = clock_mono_ms() - o->begin_ms;
+    if ((missing.p && waited_ms < g->config.expect_wait_ms) ||
+        (unheard && waited_ms < g->config.revocation_wait_ms)) {
         return;
     }
     if (missing.p) {
         log_warn("%.*s has no worker yet; opening the port without it", STR_ARG(missing));
+    }
+    if (unheard) {
+        log_error("the queue did not tell of revocations within SLUICE_REVOCATION_WAIT (%lld ms); "
+                  "opening the port without: revoked access tokens are taken until it is back or "
+                  "they expire",
+                  (long long)g->config.revocation_wait_ms);
     }
     void (*open)(struct gateway *) = o->open;
     opening_close(&g->opening);
@@ -65,7 +75,7 @@ int opening_begin(struct gateway *g, void (*open)(struct gateway *g))
     }
     o->gateway = g;
     o->open = open;
-    o->deadline_ms = clock_mono_ms() + g->config.expect_wait_ms;
+    o->begin_ms = clock_mono_ms();
     (void)uv_timer_init(g->loop, &o->timer); // cannot fail
     o->timer.data = o;
     (void)uv_timer_start(&o->timer, on_tick, 0, OPENING_TICK_MS); // fails only without a callback

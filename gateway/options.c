@@ -77,5 +77,7 @@ const struct config_option gateway_options[] = {
            "services, comma-separated, that must have a worker before the port opens"),
     OPTION("SLUICE_EXPECT_WAIT", CONFIG_DURATION, expect_wait_ms, "2s", 0, 600000,
            "how long it waits for them; then it opens without them"),
+    OPTION("SLUICE_REVOCATION_WAIT", CONFIG_DURATION, revocation_wait_ms, "5s", 0, 600000,
+           "how long the port waits for the revocations in the queue; then it opens without them"),
     CONFIG_END,
 };

@@ -16,11 +16,70 @@ struct revocation_feed {
     struct gateway *gateway;
     struct queue_client *client;
     struct queue_subscription *subscription;
-    uint32_t done; // events since the last grant
+    uint32_t done;       // events since the last grant
+    bool replayed;       // caught up for the first time
+    bool complete;       // caught up, and the queue has answered since
+    int64_t complete_ms; // monotonic: when it was complete last; at first when it was opened
     uv_timer_t again;
+    struct metric lag, delay, lost;
 };
 
 static void subscribe(struct revocation_feed *f);
+
+bool revocation_feed_has_replayed(const struct revocation_feed *f)
+{
+    return f->replayed;
+}
+
+// --- How complete the revocations are
+
+static int64_t read_lag_s(void *data)
+{
+    const struct revocation_feed *f = data;
+    return f->complete ? 0 : (clock_mono_ms() - f->complete_ms + 999) / 1000;
+}
+
+static void set_incomplete(struct revocation_feed *f)
+{
+    if (f->complete) {
+        f->complete = false;
+        f->complete_ms = clock_mono_ms();
+    }
+}
+
+static void on_caught_up(struct queue_subscription *s, uint64_t next_seq, void *data)
+{
+    (void)s, (void)next_seq;
+    struct revocation_feed *f = data;
+    if (!f->complete) {
+        log_info("revocations are complete after %lld ms",
+                 (long long)(clock_mono_ms() - f->complete_ms));
+    }
+    f->complete = f->replayed = true;
+}
+
+static void on_down(struct queue_client *c, void *data)
+{
+    (void)c;
+    struct revocation_feed *f = data;
+    set_incomplete(f);
+    log_warn("the queue is away: access tokens that are revoked from now on are refused only when "
+             "it is back");
+}
+
+static void on_lost(struct queue_subscription *s, uint64_t first, uint64_t last, void *data)
+{
+    (void)s;
+    struct revocation_feed *f = data;
+    log_error("the queue lost events %llu to %llu, which may have been revocations: access tokens "
+              "issued until now are refused and have to be refreshed",
+              (unsigned long long)first, (unsigned long long)last);
+    metric_add(&f->lost, 1);
+    revocations_refuse_before(authenticator_revocations(f->gateway->authenticator),
+                              clock_wall_ms());
+}
+
+// --- Events
 
 static void on_event(struct queue_subscription *s, uint64_t seq, int64_t stored_ms,
                      struct str encoded, void *data)
@@ -45,6 +104,10 @@ static void on_event(struct queue_subscription *s, uint64_t seq, int64_t stored_
     revocations_add(authenticator_revocations(g->authenticator), revoked.user_id, sid,
                     revoked.revoked_at);
     metric_add(&g->stats.revocations, 1);
+    if (f->complete) { // else it is old because we are late
+        int64_t delay_ms = clock_wall_ms() - revoked.revoked_at;
+        metric_observe_us(&f->delay, delay_ms > 0 ? delay_ms * 1000 : 0);
+    }
 }
 
 static void on_batch_end(struct queue_subscription *s, void *data)
@@ -65,6 +128,7 @@ static void on_ended(struct queue_subscription *s, struct str reason, struct str
     (void)s, (void)next_seq;
     struct revocation_feed *f = data;
     f->subscription = NULL;
+    set_incomplete(f);
     log_warn(
         "the queue ended the subscription to revocations: %.*s %.*s; subscribing again in %d s",
         STR_ARG(reason), STR_ARG(detail), SUBSCRIBE_AGAIN_MS / 1000);
@@ -80,13 +144,37 @@ static void subscribe(struct revocation_feed *f)
                                        .from_value = from_ms > 0 ? (uint64_t)from_ms : 0,
                                        .follow = true,
                                        .credit = CREDIT };
-    struct queue_subscription_callbacks callbacks = {
-        .on_event = on_event, .on_batch_end = on_batch_end, .on_ended = on_ended, .data = f
-    };
+    struct queue_subscription_callbacks callbacks = { .on_event = on_event,
+                                                      .on_batch_end = on_batch_end,
+                                                      .on_caught_up = on_caught_up,
+                                                      .on_lost = on_lost,
+                                                      .on_ended = on_ended,
+                                                      .data = f };
     f->done = 0;
     if (queue_client_subscribe(f->client, &options, &callbacks, &f->subscription)) {
         (void)uv_timer_start(&f->again, on_again, SUBSCRIBE_AGAIN_MS, 0);
     }
+}
+
+// --- Opening and closing
+
+static void register_metrics(struct revocation_feed *f)
+{
+    f->lag = (struct metric)METRIC_GAUGE_INIT(
+        "sluice_gateway_revocation_lag_seconds",
+        "For how long revocations may be missing: the queue is away or was not read yet.", NULL);
+    f->lag.read = read_lag_s;
+    f->lag.data = f;
+    f->delay = (struct metric)METRIC_HISTOGRAM_INIT(
+        "sluice_gateway_revocation_delay_seconds",
+        "Time from a revocation to its being heard here.", NULL);
+    f->lost = (struct metric)METRIC_COUNTER_INIT(
+        "sluice_gateway_revocations_lost_total",
+        "Ranges of events that the queue lost; each refuses all access tokens issued before.",
+        NULL);
+    metrics_register(&f->lag);
+    metrics_register(&f->delay);
+    metrics_register(&f->lost);
 }
 
 int revocation_feed_open(struct gateway *g, const char *endpoint)
@@ -96,7 +184,8 @@ int revocation_feed_open(struct gateway *g, const char *endpoint)
         return -ENOMEM;
     }
     f->gateway = g;
-    struct queue_client_callbacks callbacks = { .data = f };
+    f->complete_ms = clock_mono_ms();
+    struct queue_client_callbacks callbacks = { .on_down = on_down, .data = f };
     int rc = queue_client_open(g->loop, endpoint, g->curve, &callbacks, &f->client);
     if (rc) {
         free(f);
@@ -104,6 +193,7 @@ int revocation_feed_open(struct gateway *g, const char *endpoint)
     }
     f->again.data = f;
     (void)uv_timer_init(g->loop, &f->again); // cannot fail
+    register_metrics(f);
     subscribe(f);
     g->revocation_feed = f;
     return 0;
@@ -121,6 +211,9 @@ void revocation_feed_close(struct revocation_feed **feed)
     if (!f) {
         return;
     }
+    metrics_unregister(&f->lag);
+    metrics_unregister(&f->delay);
+    metrics_unregister(&f->lost);
     if (f->subscription) {
         queue_subscription_close(&f->subscription);
     }

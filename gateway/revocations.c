@@ -60,10 +60,16 @@ void revocations_fini(struct revocations *r)
     r->newer = r->older = NULL;
 }
 
+void revocations_refuse_before(struct revocations *r, int64_t time_ms)
+{
+    r->floor_ms = time_ms > r->floor_ms ? time_ms : r->floor_ms;
+    r->epoch++;
+}
+
 static void make_room(struct revocations *r)
 {
     struct revocation_table *t = r->older;
-    r->floor_ms = t->newest_ms > r->floor_ms ? t->newest_ms : r->floor_ms;
+    revocations_refuse_before(r, t->newest_ms);
     memset(t, 0, sizeof *t);
     r->older = r->newer;
     r->newer = t;

@@ -29,6 +29,9 @@ void revocations_fini(struct revocations *r);
 // the time.
 void revocations_add(struct revocations *r, struct str user_id, struct str sid, int64_t revoked_ms);
 
+// Refuses all tokens that were issued before the time: when some revocations cannot be known.
+void revocations_refuse_before(struct revocations *r, int64_t time_ms);
+
 // Whether a token of this user and session that was issued then is refused.
 bool revocations_has(const struct revocations *r, struct str user_id, struct str sid,
                      int64_t issued_ms);

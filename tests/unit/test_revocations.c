@@ -49,6 +49,18 @@ static void test_by_session(void **state)
     assert_false(has("s", "u", 100)); // users and sessions are different names
 }
 
+static void test_refuse_before(void **state)
+{
+    (void)state;
+    uint64_t epoch = revocations.epoch;
+    revocations_refuse_before(&revocations, 200);
+    assert_true(revocations.epoch > epoch);
+    assert_true(has("u", "s", 199));
+    assert_false(has("u", "s", 200));
+    revocations_refuse_before(&revocations, 100); // never takes one back
+    assert_true(has("u", "s", 199));
+}
+
 static void test_by_user(void **state)
 {
     (void)state;
@@ -89,6 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_by_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refuse_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_by_user, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overflow, setup, teardown),
     };
