@@ -165,7 +165,8 @@ static int set_write(yyjson_mut_doc *doc, struct buf *json)
     return buf_error(json);
 }
 
-int jwk_set_add(struct str json_set, const struct jwk *key, struct buf *json)
+// The set to be changed; the caller frees it. -EBADMSG when it is none.
+static int set_read(struct str json_set, yyjson_mut_doc **ret_doc)
 {
     struct str text = json_set.n > 0 ? json_set : STR("{\"keys\":[]}");
     yyjson_doc *read = yyjson_read(text.p, text.n, YYJSON_READ_NOFLAG);
@@ -177,15 +178,66 @@ int jwk_set_add(struct str json_set, const struct jwk *key, struct buf *json)
     if (!doc) {
         return -ENOMEM;
     }
+    if (!set_keys(doc)) {
+        yyjson_mut_doc_free(doc);
+        return -EBADMSG;
+    }
+    *ret_doc = doc;
+    return 0;
+}
 
-    int r = 0;
+int jwk_set_add(struct str json_set, const struct jwk *key, struct buf *json)
+{
+    yyjson_mut_doc *doc;
+    int r = set_read(json_set, &doc);
+    if (r < 0) {
+        return r;
+    }
     yyjson_mut_val *keys = set_keys(doc);
-    if (!keys) {
-        r = -EBADMSG;
-    } else if (!set_has(keys, key->kid)) {
-        r = yyjson_mut_arr_prepend(keys, public_member(doc, key)) ? set_write(doc, json) : -ENOMEM;
+    if (!set_has(keys, key->kid)) {
+        r = yyjson_mut_arr_size(keys) >= JWK_SET_MAX_KEYS           ? -ENOSPC
+            : yyjson_mut_arr_prepend(keys, public_member(doc, key)) ? set_write(doc, json)
+                                                                    : -ENOMEM;
         r = r < 0 ? r : 1;
     }
     yyjson_mut_doc_free(doc);
+    return r;
+}
+
+// Whether the key has ended at now_s.
+static bool has_ended(yyjson_mut_val *key, int64_t now_s)
+{
+    yyjson_mut_val *exp = yyjson_mut_obj_get(key, "exp");
+    return yyjson_mut_is_int(exp) && yyjson_mut_get_sint(exp) <= now_s;
+}
+
+int jwk_set_retire(struct str json_set, const char *kid, int64_t exp_s, int64_t now_s,
+                   int *ret_removed, struct buf *json)
+{
+    yyjson_mut_doc *doc;
+    int r = set_read(json_set, &doc), removed = 0;
+    if (r < 0) {
+        return r;
+    }
+    bool changed = false;
+    yyjson_mut_arr_iter iterator = yyjson_mut_arr_iter_with(set_keys(doc));
+    for (yyjson_mut_val *key; r == 0 && (key = yyjson_mut_arr_iter_next(&iterator));) {
+        if (has_ended(key, now_s)) {
+            (void)yyjson_mut_arr_iter_remove(&iterator);
+            removed++;
+        } else if (kid && yyjson_mut_equals_str(yyjson_mut_obj_get(key, "kid"), kid)) {
+            (void)yyjson_mut_obj_remove_key(key, "exp");
+            r = yyjson_mut_obj_add_int(doc, key, "exp", exp_s) ? 0 : -ENOMEM;
+            changed = true;
+        }
+    }
+    if (r == 0 && (changed || removed)) {
+        r = set_write(doc, json);
+        r = r < 0 ? r : 1;
+    }
+    yyjson_mut_doc_free(doc);
+    if (r > 0) {
+        *ret_removed = removed;
+    }
     return r;
 }

@@ -16,6 +16,7 @@
 #define JWK_MAX_KID 64          // characters of a key id
 #define JWK_MAX_BYTES 4096      // of the JSON of one key: room for members that we ignore
 #define JWK_SET_MAX_BYTES 65536 // of the JSON of a set
+#define JWK_SET_MAX_KEYS 16     // two are in use while one replaces the other
 
 struct jwk {
     uint8_t public_key[JWK_PUBLIC_BYTES];
@@ -38,8 +39,16 @@ void jwk_write(const struct jwk *key, struct buf *json);
 
 // Appends the set `json_set` (empty: no set yet) with the public part of key put first, unless the
 // set has its kid already. Returns 1 when it was added, 0 when it was there (nothing is appended),
-// or -EBADMSG when json_set is not a JWK set.
+// or -EBADMSG when json_set is not a JWK set, -ENOSPC when it has JWK_SET_MAX_KEYS already.
 __attribute__((warn_unused_result)) int jwk_set_add(struct str json_set, const struct jwk *key,
                                                     struct buf *json);
+
+// Appends the set without the keys whose `exp` (seconds since the epoch, as in OpenID Federation;
+// keys without one stay) has come at now_s, and with `exp` = exp_s for the key `kid` (NULL: for
+// none). Returns 1 when that changes something, with *ret_removed; 0 when it does not (nothing is
+// appended); or -EBADMSG when json_set is not a JWK set.
+__attribute__((warn_unused_result)) int jwk_set_retire(struct str json_set, const char *kid,
+                                                       int64_t exp_s, int64_t now_s,
+                                                       int *ret_removed, struct buf *json);
 
 #endif

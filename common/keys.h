@@ -7,9 +7,9 @@
 //     cursor.key       64 hexadecimal digits: the key that seals list cursors
 //     curve/           the key pairs of the TCP links (common/curve.h)
 //
-// To change the signing key: remove token.key, make keys again, restart the gateways, then the
-// users workers. The old public key stays in jwks.json, so that tokens it signed are good until
-// they expire.
+// `sluice-users rotate-key` changes the signing key while everything runs
+// (services/users/key_rotation.h). The old public key stays in jwks.json, so that tokens it signed
+// are good until they expire.
 #ifndef COMMON_KEYS_H
 #define COMMON_KEYS_H
 

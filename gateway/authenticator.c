@@ -19,6 +19,7 @@ struct authenticator {
     struct revocations revocations;
     struct stat seen; // the key file when it was read last
     uv_timer_t timer;
+    struct metric invalid, expired, revoked, unknown_key, key_count, reload_failures;
 };
 
 struct revocations *authenticator_revocations(struct authenticator *a)
@@ -49,9 +50,9 @@ static bool same_file(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-static void on_look(uv_timer_t *timer)
+// Reads the key file when it is another one than before.
+static void look(struct authenticator *a)
 {
-    struct authenticator *a = timer->data;
     struct stat now;
     if (stat(a->options.jwks_file, &now) || same_file(&now, &a->seen)) {
         return; // a file that is away for a moment is being replaced; the keys stay
@@ -60,13 +61,27 @@ static void on_look(uv_timer_t *timer)
     struct jwks keys;
     int rc = read_keys(a->options.jwks_file, &keys);
     if (rc) {
-        log_warn("%s changed, but cannot be used: %s; keeping the keys from before",
-                 a->options.jwks_file, rc == -EBADMSG ? "no set of Ed25519 keys" : strerror(-rc));
+        metric_add(&a->reload_failures, 1);
+        log_error("%s changed, but cannot be used: %s; keeping the keys from before",
+                  a->options.jwks_file, rc == -EBADMSG ? "no set of Ed25519 keys" : strerror(-rc));
         return;
     }
+    if (!jwks_includes(&keys, &a->keys)) {
+        token_cache_clear(&a->cache); // it has tokens of keys that are gone
+    }
     a->keys = keys;
-    token_cache_clear(&a->cache);
     log_info("read %zu token keys from %s", keys.n, a->options.jwks_file);
+}
+
+static void on_look(uv_timer_t *timer)
+{
+    look(timer->data);
+}
+
+static int64_t read_key_count(void *data)
+{
+    const struct authenticator *a = data;
+    return (int64_t)a->keys.n;
 }
 
 // --- Tokens
@@ -104,7 +119,15 @@ static const char *verify(struct authenticator *a, struct str token,
     struct jwt_rules rules = { &a->keys, a->options.issuer, a->options.audience, now_s };
     struct jwt_claims claims;
     int rc = jwt_verify(token, &rules, &claims);
+    if (rc == -ENOKEY) { // of a key that is new?
+        look(a);
+        rc = jwt_verify(token, &rules, &claims);
+    }
     if (rc) {
+        metric_add(rc == -EKEYEXPIRED ? &a->expired
+                   : rc == -ENOKEY    ? &a->unknown_key
+                                      : &a->invalid,
+                   1);
         return rc == -EKEYEXPIRED ? "The access token has expired."
                                   : "The access token is not valid.";
     }
@@ -119,6 +142,7 @@ const char *authenticator_check(struct authenticator *a, struct str authorizatio
     uint8_t hash[TOKEN_HASH_BYTES];
     struct str token = authenticator_token(authorization);
     if (token.n == 0 || token.n > TOKEN_MAX_BYTES) {
+        metric_add(&a->invalid, 1);
         return "Authorization must be: Bearer, a blank, and an access token of at most 4096 bytes.";
     }
     int64_t now_s = clock_wall_ms() / 1000;
@@ -133,9 +157,11 @@ const char *authenticator_check(struct authenticator *a, struct str authorizatio
         }
     }
     if (e->claims.exp_s <= now_s) {
+        metric_add(&a->expired, 1);
         return "The access token has expired.";
     }
     if (is_revoked(a, e)) {
+        metric_add(&a->revoked, 1);
         return "The access token was revoked.";
     }
     *ret_claims = e->claims;
@@ -143,6 +169,36 @@ const char *authenticator_check(struct authenticator *a, struct str authorizatio
 }
 
 // --- Opening and closing
+
+static struct metric *const *metrics_of(struct authenticator *a, struct metric *list[6])
+{
+    struct metric *all[] = { &a->invalid,     &a->expired,   &a->revoked,
+                             &a->unknown_key, &a->key_count, &a->reload_failures };
+    memcpy(list, all, sizeof all);
+    return list;
+}
+
+static void open_metrics(struct authenticator *a)
+{
+#define REFUSED(reason)                                                                            \
+    METRIC_COUNTER_INIT("sluice_gateway_tokens_refused_total",                                     \
+                        "Access tokens refused, by reason.", "reason=\"" reason "\"")
+    a->invalid = (struct metric)REFUSED("invalid");
+    a->expired = (struct metric)REFUSED("expired");
+    a->revoked = (struct metric)REFUSED("revoked");
+    a->unknown_key = (struct metric)REFUSED("unknown-key");
+    a->key_count = (struct metric)METRIC_GAUGE_INIT(
+        "sluice_gateway_token_keys", "Keys that access tokens are verified with.", NULL);
+    a->key_count.read = read_key_count;
+    a->key_count.data = a;
+    a->reload_failures = (struct metric)METRIC_COUNTER_INIT(
+        "sluice_gateway_token_key_failures_total",
+        "Times that the file of keys changed and could not be used.", NULL);
+    struct metric *list[6];
+    for (size_t i = 0; i < 6; i++) {
+        metrics_register(metrics_of(a, list)[i]);
+    }
+}
 
 static void destroy(struct authenticator *a)
 {
@@ -170,6 +226,7 @@ int authenticator_open(uv_loop_t *loop, const struct authenticator_options *opti
         destroy(a);
         return rc;
     }
+    open_metrics(a);
     a->timer.data = a;
     (void)uv_timer_init(loop, &a->timer);                                 // cannot fail
     (void)uv_timer_start(&a->timer, on_look, KEYS_LOOK_MS, KEYS_LOOK_MS); // only without callback
@@ -187,6 +244,10 @@ void authenticator_close(struct authenticator **authenticator)
     struct authenticator *a = *authenticator;
     *authenticator = NULL;
     if (a) {
+        struct metric *list[6];
+        for (size_t i = 0; i < 6; i++) {
+            metrics_unregister(metrics_of(a, list)[i]);
+        }
         uv_close((uv_handle_t *)&a->timer, on_closed);
     }
 }

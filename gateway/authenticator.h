@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Who asks: verifies the access token of a request against the keys of SLUICE_JWKS_FILE (read again
-// when the file changes), a cache of verified tokens and the revocations heard of.
+// Who asks: verifies the access token of a request against the keys of SLUICE_JWKS_FILE, a cache of
+// verified tokens and the revocations heard of. The file is looked at every KEYS_LOOK_MS, and at
+// once when a token names a key that is not known: so a key works from the moment that it is in the
+// file. It is read only when it is another file than before, so tokens with made-up keys cost a
+// stat(2) each. A file that cannot be used changes nothing; it is logged, counted and has an alert.
 #ifndef GATEWAY_AUTHENTICATOR_H
 #define GATEWAY_AUTHENTICATOR_H
 

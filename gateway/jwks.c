@@ -20,7 +20,7 @@ static bool absent_or(yyjson_val *object, const char *name, const char *a, const
 // contradiction.
 static int add_key(struct jwks *set, yyjson_val *object)
 {
-    struct jwks_key key = { 0 };
+    struct jwks_key key = { .exp_s = INT64_MAX };
     size_t n = 0;
     struct str kid = member(object, "kid"), x = member(object, "x");
     bool ours = str_eq(member(object, "kty"), STR("OKP")) &&
@@ -35,6 +35,11 @@ static int add_key(struct jwks *set, yyjson_val *object)
         jwks_find(set, kid)) {
         return -EBADMSG;
     }
+    yyjson_val *exp = yyjson_obj_get(object, "exp");
+    if (exp && (!yyjson_is_uint(exp) || yyjson_get_uint(exp) > INT64_MAX)) {
+        return -EBADMSG;
+    }
+    key.exp_s = exp ? (int64_t)yyjson_get_uint(exp) : INT64_MAX;
     memcpy(key.kid, kid.p, kid.n);
     if (set->n == JWKS_MAX_KEYS) {
         return -EBADMSG;
@@ -69,6 +74,17 @@ const struct jwks_key *jwks_find(const struct jwks *set, struct str kid)
         }
     }
     return NULL;
+}
+
+bool jwks_includes(const struct jwks *b, const struct jwks *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        const struct jwks_key *same = jwks_find(b, str_of(a->keys[i].kid));
+        if (!same || memcmp(same->public_key, a->keys[i].public_key, JWK_PUBLIC_BYTES) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void jwks_render(const struct jwks *set, struct buf *json)

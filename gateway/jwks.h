@@ -6,11 +6,14 @@
 
 #include "common/jwk.h"
 
-#define JWKS_MAX_KEYS 16 // two are in use while one replaces the other
+#include <stdbool.h>
+
+#define JWKS_MAX_KEYS JWK_SET_MAX_KEYS
 
 struct jwks_key {
     char kid[JWK_MAX_KID + 1];
     uint8_t public_key[JWK_PUBLIC_BYTES];
+    int64_t exp_s; // not used from then on; INT64_MAX: no end
 };
 
 struct jwks {
@@ -21,6 +24,9 @@ struct jwks {
 // Reads a set. Returns 0, or -EBADMSG: not a set, two keys with one kid, or no key that can be
 // used.
 __attribute__((warn_unused_result)) int jwks_parse(struct str json, struct jwks *ret_set);
+
+// Whether each key of a is in b: what was verified with a would be with b.
+bool jwks_includes(const struct jwks *b, const struct jwks *a);
 
 const struct jwks_key *jwks_find(const struct jwks *set, struct str kid);
 

@@ -80,24 +80,28 @@ static bool type_is_access_token(struct str typ)
     return typ.n == 6 && strncasecmp(typ.p, "at+jwt", 6) == 0;
 }
 
-// The key that the header names; NULL when the header is not one of ours.
-static const struct jwks_key *choose_key(yyjson_val *header, const struct jwks *keys)
+// The key that the header names. -EACCES when the header is not one of ours, -ENOKEY when there is
+// no such key, or it has ended.
+static int choose_key(yyjson_val *header, const struct jwt_rules *rules,
+                      const struct jwks_key **ret_key)
 {
     static const char *const refused[] = { "crit", "jwk", "jku", "x5u", "x5c", "b64", "zip" };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if (yyjson_obj_get(header, refused[i])) {
-            return NULL;
+            return -EACCES;
         }
     }
     struct str alg = text_of(yyjson_obj_get(header, "alg")),
                kid = text_of(yyjson_obj_get(header, "kid"));
     if (!str_eq(alg, STR("EdDSA")) &&
         !str_eq(alg, STR("Ed25519"))) { // RFC 8037 and RFC 9864 names of the same
-        return NULL;
+        return -EACCES;
     }
-    return type_is_access_token(text_of(yyjson_obj_get(header, "typ"))) && kid.n
-               ? jwks_find(keys, kid)
-               : NULL;
+    if (!type_is_access_token(text_of(yyjson_obj_get(header, "typ"))) || kid.n == 0) {
+        return -EACCES;
+    }
+    *ret_key = jwks_find(rules->keys, kid);
+    return *ret_key && (*ret_key)->exp_s > rules->now_s ? 0 : -ENOKEY;
 }
 
 static bool signature_valid(const struct parts *parts, const struct jwks_key *key)
@@ -190,15 +194,15 @@ int jwt_verify(struct str token, const struct jwt_rules *rules, struct jwt_claim
         return -EACCES;
     }
     yyjson_doc *header = parse(parts.header);
-    const struct jwks_key *key =
-        header ? choose_key(yyjson_doc_get_root(header), rules->keys) : NULL;
+    const struct jwks_key *key = NULL;
+    int rc = header ? choose_key(yyjson_doc_get_root(header), rules, &key) : -EACCES;
     yyjson_doc_free(header);
-    if (!key || !signature_valid(&parts, key)) {
-        return -EACCES;
+    if (rc || !signature_valid(&parts, key)) {
+        return rc ? rc : -EACCES;
     }
     yyjson_doc *claims = parse(parts.claims);
     struct jwt_claims result;
-    int rc = claims ? check_claims(yyjson_doc_get_root(claims), rules, &result) : -EACCES;
+    rc = claims ? check_claims(yyjson_doc_get_root(claims), rules, &result) : -EACCES;
     yyjson_doc_free(claims);
     if (rc == 0) {
         *ret_claims = result;

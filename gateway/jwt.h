@@ -27,8 +27,8 @@ struct jwt_rules {
     int64_t now_s; // wall clock
 };
 
-// Returns 0 with *ret_claims; -EKEYEXPIRED for a token that was valid once; -EACCES for any other
-// mistake.
+// Returns 0 with *ret_claims; -EKEYEXPIRED for a token that was valid once; -ENOKEY for one of a
+// key that is not there (a new one may be); -EACCES for any other mistake.
 __attribute__((warn_unused_result)) int jwt_verify(struct str token, const struct jwt_rules *rules,
                                                    struct jwt_claims *ret_claims);
 

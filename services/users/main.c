@@ -4,11 +4,14 @@
 // rest.
 #include "common/jwk.h"
 #include "common/keys.h"
+#include "common/process.h"
 #include "common/worker.h"
 #include "services/users/accounts.h"
 #include "services/users/api_keys.h"
 #include "services/users/first_admin.h"
+#include "services/users/key_rotation.h"
 #include "services/users/sessions.h"
+#include "services/users/signing.h"
 #include "services/users/throttle.h"
 
 #include <errno.h>
@@ -27,6 +30,8 @@ struct users_config {
     char *issuer;
     char *audience;
     int64_t token_ttl_ms;
+    int64_t token_key_age_ms;
+    int64_t rotate_wait_ms;
     int64_t refresh_ttl_ms;
     int64_t refresh_idle_ms;
     char *admin_password;
@@ -52,6 +57,12 @@ static const struct config_option options[] = {
     OPTION("SLUICE_TOKEN_TTL", CONFIG_DURATION, token_ttl_ms,
            .fallback = "15m", .min = 1000, .max = DAY_MS,
            .help = "how long an access token is good"),
+    OPTION("SLUICE_TOKEN_KEY_AGE", CONFIG_DURATION, token_key_age_ms,
+           .fallback = "90d", .min = 0, .max = 3650 * DAY_MS,
+           .help = "the key in secrets/token.key is replaced by a new one at this age; 0s: never"),
+    OPTION("SLUICE_TOKEN_ROTATE_WAIT", CONFIG_DURATION, rotate_wait_ms,
+           .fallback = "5s", .min = 0, .max = DAY_MS,
+           .help = "how long `rotate-key` leaves a new key public before it signs"),
     OPTION("SLUICE_REFRESH_TTL", CONFIG_DURATION, refresh_ttl_ms,
            .fallback = "30d", .min = 1000, .max = 3650 * DAY_MS,
            .help = "how long a session lasts, however often it is refreshed"),
@@ -171,6 +182,7 @@ static const struct route routes[] = {
 static const struct periodic periodics[] = {
     { .name = "expire-sessions", .every_ms = MINUTE_MS, .run = on_sessions_expire },
     { .name = "expire-api-keys", .every_ms = MINUTE_MS, .run = on_api_keys_expire },
+    { .name = "rotate-token-key", .every_ms = MINUTE_MS, .run = on_key_rotation },
 };
 
 // --- Starting
@@ -195,23 +207,17 @@ static void forget_secret(struct buf *secret)
     buf_fini(secret);
 }
 
-static int open_sessions(const struct users_config *config, const char *home,
-                         char error[CONFIG_ERROR_SIZE])
+static int open_tokens(const struct users_config *config, const char *home,
+                       char error[CONFIG_ERROR_SIZE])
 {
-    struct buf key;
-    struct sessions_options sessions = { .longest_ms = config->refresh_ttl_ms,
-                                         .idle_ms = config->refresh_idle_ms };
-    int r = read_secret(config->token_key, home, "token.key", &key, error);
+    struct signing_options signing = { config->token_key, home, config->issuer, config->audience,
+                                       config->token_ttl_ms };
+    struct sessions_options sessions = { config->refresh_ttl_ms, config->refresh_idle_ms };
+    int r = signing_open(&signing, error);
     if (r == 0) {
-        r = token_issuer_open(buf_str(&key), config->issuer, config->audience, config->token_ttl_ms,
-                              &sessions.issuer);
-        if (r < 0) {
-            (void)snprintf(error, CONFIG_ERROR_SIZE, "the token key is not a private Ed25519 JWK");
-        } else {
-            sessions_open(&sessions);
-        }
+        sessions_open(&sessions);
+        key_rotation_open(config->token_key ? NULL : home, config->token_key_age_ms);
     }
-    forget_secret(&key);
     return r;
 }
 
@@ -246,15 +252,37 @@ static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
     }
     throttle_open(config->signups);
     r = open_first_admin(config, home, error);
-    return r < 0 ? r : open_sessions(config, home, error);
+    return r < 0 ? r : open_tokens(config, home, error);
 }
 
 static void on_close(void)
 {
-    sessions_close();
     throttle_close();
+    key_rotation_close();
+    signing_close();
     first_admin_close();
 }
+
+// --- Commands
+
+static int on_rotate_key(const struct process_config *common, void *data)
+{
+    const struct users_config *config = data;
+    if (config->token_key) {
+        (void)fprintf(stderr, "sluice-users: rotate-key: the key comes from SLUICE_TOKEN_KEY, not "
+                              "from secrets/token.key: change it where it is set\n");
+        return EXIT_CONFIG;
+    }
+    return key_rotation_run(common->home, config->rotate_wait_ms);
+}
+
+static const struct process_command commands[] = {
+    { .name = "rotate-key",
+      .help = "make a new key sign access tokens, without a failed request",
+      .needs_home = true,
+      .run = on_rotate_key },
+    { .name = NULL },
+};
 
 int main(int argc, char **argv)
 {
@@ -272,6 +300,7 @@ int main(int argc, char **argv)
         .on_open = on_open,
         .on_writer = on_first_admin,
         .on_close = on_close,
+        .commands = commands,
     };
     return worker_main(&users, argc, argv);
 }

@@ -8,6 +8,7 @@
 #include "proto/users.h"
 #include "services/users/password.h"
 #include "services/users/refresh_token.h"
+#include "services/users/signing.h"
 #include "services/users/throttle.h"
 #include "services/users/users_store.h"
 
@@ -26,13 +27,7 @@ static struct sessions_options settings;
 
 void sessions_open(const struct sessions_options *options)
 {
-    assert(!settings.issuer);
     settings = *options;
-}
-
-void sessions_close(void)
-{
-    token_issuer_close(&settings.issuer);
 }
 
 // --- Ending sessions
@@ -105,14 +100,15 @@ static int reply_tokens(struct call *c, const struct account *a, const struct se
 {
     char refresh_text[REFRESH_TEXT + 1];
     struct token_claims claims = { str_of(a->id), str_of(a->role), str_of(s->id), call_now_ms(c) };
+    const struct token_issuer *issuer = signing_issuer();
     struct buf access;
     buf_init(&access, TOKEN_MAX_BYTES);
-    int r = token_sign(settings.issuer, &claims, &access);
+    int r = token_sign(issuer, &claims, &access);
     if (r == 0) {
         refresh_token_text(refresh, refresh_text);
         struct session answer = { .access_token = buf_str(&access),
                                   .token_type = STR("Bearer"),
-                                  .expires_in = token_ttl_s(settings.issuer),
+                                  .expires_in = token_ttl_s(issuer),
                                   .refresh_token = { refresh_text, REFRESH_TEXT } };
         call_reply_header(c, "cache-control", "no-store");
         call_reply(c, 201, &session_message, &answer);

@@ -5,16 +5,14 @@
 #define USERS_SESSIONS_H
 
 #include "common/call.h"
-#include "services/users/token.h"
 
 struct sessions_options {
-    struct token_issuer *issuer; // taken
-    int64_t longest_ms;          // of a session, however often it is refreshed
-    int64_t idle_ms;             // a session ends that is not refreshed for this long
+    int64_t longest_ms; // of a session, however often it is refreshed
+    int64_t idle_ms;    // a session ends that is not refreshed for this long
 };
 
+// Tokens are signed with what signing_issuer() says (services/users/signing.h).
 void sessions_open(const struct sessions_options *options);
-void sessions_close(void);
 
 // POST /v1/sessions
 int on_session_create_read(struct call *c);

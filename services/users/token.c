@@ -83,6 +83,11 @@ void token_issuer_close(struct token_issuer **t)
     }
 }
 
+const char *token_issuer_kid(const struct token_issuer *t)
+{
+    return t->key.kid;
+}
+
 static void write_claims(const struct token_issuer *t, const struct token_claims *c,
                          struct buf *json)
 {

@@ -28,6 +28,8 @@ __attribute__((warn_unused_result)) int token_issuer_open(struct str key, const 
                                                           struct token_issuer **ret_issuer);
 void token_issuer_close(struct token_issuer **t);
 
+const char *token_issuer_kid(const struct token_issuer *t);
+
 // Appends a token. Thread-safe. Returns 0 or a negative errno.
 __attribute__((warn_unused_result)) int token_sign(const struct token_issuer *t,
                                                    const struct token_claims *c, struct buf *out);

@@ -186,6 +186,46 @@ static void test_what_is_no_set_is_refused(void **state)
     buf_fini(&json);
 }
 
+static void test_keys_are_retired(void **state)
+{
+    (void)state;
+    static const char set[] =
+        "{\"keys\":[{\"kid\":\"a\"},{\"kid\":\"b\",\"exp\":100},{\"kid\":\"c\","
+        "\"exp\":101},{\"kid\":\"d\",\"exp\":\"1\"}]}";
+    struct buf json;
+    int removed = 77;
+    buf_init(&json, JWK_SET_MAX_BYTES);
+    assert_int_equal(jwk_set_retire(str_of(set), NULL, 0, 99, &removed, &json), 0);
+    assert_int_equal(json.len, 0);
+    assert_int_equal(removed, 77);
+    assert_int_equal(jwk_set_retire(str_of(set), "a", 500, 100, &removed, &json), 1);
+    assert_int_equal(removed, 1);
+    buf_append_char(&json, '\0');
+    assert_non_null(strstr(json.data, "\"exp\": 500"));
+    assert_null(strstr(json.data, "\"b\""));
+    assert_non_null(strstr(json.data, "\"c\""));
+    assert_non_null(strstr(json.data, "\"d\""));
+    assert_int_equal(jwk_set_retire(STR("{}"), "a", 500, 100, &removed, &json), -EBADMSG);
+    buf_fini(&json);
+}
+
+static void test_full_set(void **state)
+{
+    (void)state;
+    struct buf json[2];
+    struct jwk key;
+    buf_init(&json[0], JWK_SET_MAX_BYTES);
+    buf_init(&json[1], JWK_SET_MAX_BYTES);
+    for (int i = 0; i <= JWK_SET_MAX_KEYS; i++) {
+        jwk_make(&key);
+        buf_reset(&json[1 - i % 2]);
+        assert_int_equal(jwk_set_add(buf_str(&json[i % 2]), &key, &json[1 - i % 2]),
+                         i < JWK_SET_MAX_KEYS ? 1 : -ENOSPC);
+    }
+    buf_fini(&json[0]);
+    buf_fini(&json[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +236,8 @@ int main(void)
         cmocka_unit_test(test_sets_grow_in_front_and_keep_what_they_had),
         cmocka_unit_test(test_foreign_members_of_a_set_survive),
         cmocka_unit_test(test_what_is_no_set_is_refused),
+        cmocka_unit_test(test_keys_are_retired),
+        cmocka_unit_test(test_full_set),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }
