@@ -7,19 +7,27 @@
 #include "gateway/stats.h"
 #include "gateway/token_cache.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <sys/stat.h>
+
+#define METRICS 8
 
 struct authenticator {
     struct authenticator_options options;
     struct jwks keys;
     struct token_cache cache;
     struct revocations revocations;
-    struct stat seen; // the key file when it was read last
+    struct stat seen;                           // the key file when it was read last
+    struct externals *externals;                // NULL: none
+    char externals_error[EXTERNALS_ERROR_SIZE]; // of the last look; empty: none
+    uint64_t externals_seen;                    // their state when they were looked at last
+    int64_t externals_ms;                       // monotonic: when that was
     uv_timer_t timer;
-    struct metric invalid, expired, revoked, unknown_key, key_count, reload_failures;
+    struct metric invalid, expired, revoked, unknown_key, key_count, reload_failures,
+        external_key_count, external_failures;
 };
 
 struct revocations *authenticator_revocations(struct authenticator *a)
@@ -73,9 +81,51 @@ static void look(struct authenticator *a)
     log_info("read %zu token keys from %s", keys.n, a->options.jwks_file);
 }
 
+// As look(), for the external issuers.
+static void look_at_externals(struct authenticator *a)
+{
+    const char *path = a->options.externals_file;
+    char error[EXTERNALS_ERROR_SIZE];
+    struct externals *fresh;
+    if (!path) {
+        return;
+    }
+    a->externals_ms = clock_mono_ms();
+    uint64_t state = externals_state(path, a->externals);
+    if (state == a->externals_seen && !a->externals_error[0]) {
+        return;
+    }
+    a->externals_seen = state;
+    if (externals_load(path, a->options.issuer, &fresh, error)) {
+        // It is tried again even if nothing changes here: what is wrong may be in a file that only
+        // the new list names.
+        if (strcmp(error, a->externals_error) != 0) {
+            memcpy(a->externals_error, error, sizeof error);
+            metric_add(&a->external_failures, 1);
+            log_error("SLUICE_EXTERNAL_ISSUERS %s; keeping the issuers from before", error);
+        }
+        return;
+    }
+    a->externals_error[0] = '\0';
+    externals_destroy(&a->externals);
+    a->externals = fresh;
+    a->externals_seen = fresh->state;
+    token_cache_clear(&a->cache);
+    log_info("read %zu external issuers with %zu keys from %s", fresh->n,
+             externals_count_keys(fresh), path);
+}
+
 static void on_look(uv_timer_t *timer)
 {
-    look(timer->data);
+    struct authenticator *a = timer->data;
+    look(a);
+    look_at_externals(a);
+}
+
+static int64_t read_external_key_count(void *data)
+{
+    const struct authenticator *a = data;
+    return (int64_t)externals_count_keys(a->externals);
 }
 
 static int64_t read_key_count(void *data)
@@ -116,11 +166,16 @@ static const char *verify(struct authenticator *a, struct str token,
                           const uint8_t hash[TOKEN_HASH_BYTES], int64_t now_s,
                           struct token_entry **ret_entry)
 {
-    struct jwt_rules rules = { &a->keys, a->options.issuer, a->options.audience, now_s };
+    struct jwt_rules rules = { &a->keys, a->options.issuer, a->options.audience, now_s,
+                               a->externals };
     struct jwt_claims claims;
     int rc = jwt_verify(token, &rules, &claims);
     if (rc == -ENOKEY) { // of a key that is new?
         look(a);
+        if (clock_mono_ms() - a->externals_ms >= EXTERNALS_LOOK_MS) {
+            look_at_externals(a);
+        }
+        rules.externals = a->externals;
         rc = jwt_verify(token, &rules, &claims);
     }
     if (rc) {
@@ -170,10 +225,17 @@ const char *authenticator_check(struct authenticator *a, struct str authorizatio
 
 // --- Opening and closing
 
-static struct metric *const *metrics_of(struct authenticator *a, struct metric *list[6])
+static struct metric *const *metrics_of(struct authenticator *a, struct metric *list[METRICS])
 {
-    struct metric *all[] = { &a->invalid,     &a->expired,   &a->revoked,
-                             &a->unknown_key, &a->key_count, &a->reload_failures };
+    struct metric *all[] = { &a->invalid,
+                             &a->expired,
+                             &a->revoked,
+                             &a->unknown_key,
+                             &a->key_count,
+                             &a->reload_failures,
+                             &a->external_key_count,
+                             &a->external_failures };
+    static_assert(sizeof all / sizeof *all == METRICS, "all of them");
     memcpy(list, all, sizeof all);
     return list;
 }
@@ -188,28 +250,39 @@ static void open_metrics(struct authenticator *a)
     a->revoked = (struct metric)REFUSED("revoked");
     a->unknown_key = (struct metric)REFUSED("unknown-key");
     a->key_count = (struct metric)METRIC_GAUGE_INIT(
-        "sluice_gateway_token_keys", "Keys that access tokens are verified with.", NULL);
+        "sluice_gateway_token_keys", "Keys that access tokens are verified with.", "whose=\"own\"");
     a->key_count.read = read_key_count;
     a->key_count.data = a;
     a->reload_failures = (struct metric)METRIC_COUNTER_INIT(
         "sluice_gateway_token_key_failures_total",
-        "Times that the file of keys changed and could not be used.", NULL);
-    struct metric *list[6];
-    for (size_t i = 0; i < 6; i++) {
+        "Times that files of keys or of issuers changed and could not be used.", "whose=\"own\"");
+    a->external_key_count = (struct metric)METRIC_GAUGE_INIT(
+        "sluice_gateway_token_keys", "Keys that access tokens are verified with.",
+        "whose=\"external\"");
+    a->external_key_count.read = read_external_key_count;
+    a->external_key_count.data = a;
+    a->external_failures = (struct metric)METRIC_COUNTER_INIT(
+        "sluice_gateway_token_key_failures_total",
+        "Times that files of keys or of issuers changed and could not be used.",
+        "whose=\"external\"");
+    struct metric *list[METRICS];
+    for (size_t i = 0; i < METRICS; i++) {
         metrics_register(metrics_of(a, list)[i]);
     }
 }
 
 static void destroy(struct authenticator *a)
 {
+    externals_destroy(&a->externals);
     token_cache_fini(&a->cache);
     revocations_fini(&a->revocations);
     free(a);
 }
 
 int authenticator_open(uv_loop_t *loop, const struct authenticator_options *options,
-                       struct authenticator **ret_authenticator)
+                       struct authenticator **ret_authenticator, char error[EXTERNALS_ERROR_SIZE])
 {
+    error[0] = '\0';
     if (sodium_init() < 0) {
         return -ENOSYS;
     }
@@ -220,6 +293,10 @@ int authenticator_open(uv_loop_t *loop, const struct authenticator_options *opti
     a->options = *options;
     int rc = stat(options->jwks_file, &a->seen) ? -errno : 0;
     rc = rc ? rc : read_keys(options->jwks_file, &a->keys);
+    if (rc == 0 && options->externals_file) {
+        rc = externals_load(options->externals_file, options->issuer, &a->externals, error);
+        a->externals_seen = rc ? 0 : a->externals->state;
+    }
     rc = rc ? rc : token_cache_init(&a->cache, options->cache_entries);
     rc = rc ? rc : revocations_init(&a->revocations);
     if (rc) {
@@ -244,8 +321,8 @@ void authenticator_close(struct authenticator **authenticator)
     struct authenticator *a = *authenticator;
     *authenticator = NULL;
     if (a) {
-        struct metric *list[6];
-        for (size_t i = 0; i < 6; i++) {
+        struct metric *list[METRICS];
+        for (size_t i = 0; i < METRICS; i++) {
             metrics_unregister(metrics_of(a, list)[i]);
         }
         uv_close((uv_handle_t *)&a->timer, on_closed);

@@ -7,12 +7,17 @@
 #ifndef GATEWAY_AUTHENTICATOR_H
 #define GATEWAY_AUTHENTICATOR_H
 
+#include "gateway/externals.h"
 #include "gateway/jwt.h"
 #include "gateway/revocations.h"
 
 #include <uv.h>
 
-#define KEYS_LOOK_MS 2000 // how often the key file is looked at
+#define KEYS_LOOK_MS 2000 // how often the key files are looked at
+
+// Tokens of unknown external keys have the files looked at no more often than this: there may be a
+// hundred of them.
+#define EXTERNALS_LOOK_MS 100
 
 struct authenticator;
 struct stats;
@@ -23,12 +28,14 @@ struct authenticator_options {
     const char *audience;
     size_t cache_entries;
     struct stats *stats;
+    const char *externals_file; // SLUICE_EXTERNAL_ISSUERS; NULL: no external issuers
 };
 
-// Returns 0, -EBADMSG when the file has no usable key, or another negative errno of reading it.
+// Returns 0; -EBADMSG when the file has no usable key, or another negative errno of reading it; or,
+// with one line in error (else empty), what is wrong with the external issuers.
 __attribute__((warn_unused_result)) int
 authenticator_open(uv_loop_t *loop, const struct authenticator_options *options,
-                   struct authenticator **ret_authenticator);
+                   struct authenticator **ret_authenticator, char error[EXTERNALS_ERROR_SIZE]);
 void authenticator_close(struct authenticator **a);
 
 // The token of an Authorization field of the scheme Bearer; n == 0: it has none.

@@ -21,7 +21,7 @@
 
 struct gateway_config {
     struct process_config common;
-    char *listen, *bind, *queue, *jwks_file, *issuer, *audience, *expect;
+    char *listen, *bind, *queue, *jwks_file, *issuer, *audience, *expect, *externals;
     int64_t access_log;
     int64_t max_connections, max_connections_per_address, max_requests_per_connection;
     int64_t body_bytes, deadline_ms, wait_queue, token_cache;

@@ -10,56 +10,99 @@ static struct str member(yyjson_val *object, const char *name)
     return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
 }
 
-static bool absent_or(yyjson_val *object, const char *name, const char *a, const char *b)
+// Which algorithm the key is for, by what it is; its own `alg` and `use` must agree.
+static bool algorithm_of(yyjson_val *object, enum jws_algorithm *ret)
 {
-    yyjson_val *v = yyjson_obj_get(object, name);
-    return !v || yyjson_equals_str(v, a) || yyjson_equals_str(v, b);
+    static const struct {
+        const char *kty, *crv;
+        enum jws_algorithm algorithm;
+    } kinds[] = { { "OKP", "Ed25519", JWS_EDDSA },
+                  { "EC", "P-256", JWS_ES256 },
+                  { "RSA", "", JWS_RS256 } };
+    yyjson_val *use = yyjson_obj_get(object, "use"), *alg = yyjson_obj_get(object, "alg");
+    enum jws_algorithm named;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (str_eq(member(object, "kty"), str_of(kinds[i].kty)) &&
+            (!kinds[i].crv[0] || str_eq(member(object, "crv"), str_of(kinds[i].crv)))) {
+            *ret = kinds[i].algorithm;
+            return (!use || yyjson_equals_str(use, "sig")) &&
+                   (!alg || (jws_algorithm_named(member(object, "alg"), &named) && named == *ret));
+        }
+    }
+    return false;
 }
 
-// Adds a key that can be used. Returns 0 (also for one that cannot), or -EBADMSG for a
-// contradiction.
-static int add_key(struct jwks *set, yyjson_val *object)
+static int read_public_key(yyjson_val *object, struct jwks_key *key)
+{
+    struct str x = member(object, "x");
+    size_t n;
+    switch (key->algorithm) {
+    case JWS_EDDSA:
+        return x.p && base64url_decode(x, key->public_key, sizeof key->public_key, &n) == 0 &&
+                       n == JWK_PUBLIC_BYTES
+                   ? 0
+                   : -EBADMSG;
+    case JWS_ES256:
+        return jws_ec_key(x, member(object, "y"), &key->evp);
+    case JWS_RS256:
+        return jws_rsa_key(member(object, "n"), member(object, "e"), &key->evp);
+    }
+    return -EBADMSG;
+}
+
+// Adds a key that can be used. Returns 0 (also for one that is ignored), or an error.
+static int add_key(struct jwks *set, yyjson_val *object, unsigned algorithms)
 {
     struct jwks_key key = { .exp_s = INT64_MAX };
-    size_t n = 0;
-    struct str kid = member(object, "kid"), x = member(object, "x");
-    bool ours = str_eq(member(object, "kty"), STR("OKP")) &&
-                str_eq(member(object, "crv"), STR("Ed25519")) &&
-                absent_or(object, "use", "sig", "sig") &&
-                absent_or(object, "alg", "EdDSA", "Ed25519");
-    if (!ours) {
+    struct str kid = member(object, "kid");
+    yyjson_val *exp = yyjson_obj_get(object, "exp");
+    if (!algorithm_of(object, &key.algorithm) || !(algorithms & 1u << key.algorithm)) {
         return 0;
     }
-    if (!x.p || base64url_decode(x, key.public_key, sizeof key.public_key, &n) ||
-        n != JWK_PUBLIC_BYTES || kid.n == 0 || kid.n > JWK_MAX_KID || memchr(kid.p, '\0', kid.n) ||
-        jwks_find(set, kid)) {
+    if (kid.n == 0 || kid.n > JWK_MAX_KID || memchr(kid.p, '\0', kid.n) || jwks_find(set, kid) ||
+        (exp && (!yyjson_is_uint(exp) || yyjson_get_uint(exp) > INT64_MAX))) {
         return -EBADMSG;
     }
-    yyjson_val *exp = yyjson_obj_get(object, "exp");
-    if (exp && (!yyjson_is_uint(exp) || yyjson_get_uint(exp) > INT64_MAX)) {
-        return -EBADMSG;
+    if (set->n == JWKS_MAX_KEYS) {
+        return -ENOSPC;
     }
     key.exp_s = exp ? (int64_t)yyjson_get_uint(exp) : INT64_MAX;
     memcpy(key.kid, kid.p, kid.n);
-    if (set->n == JWKS_MAX_KEYS) {
-        return -EBADMSG;
+    int rc = read_public_key(object, &key);
+    if (rc == 0) {
+        set->keys[set->n++] = key;
     }
-    set->keys[set->n++] = key;
-    return 0;
+    return rc;
+}
+
+int jwks_add(struct jwks *set, struct str json, unsigned algorithms, size_t *ret_key)
+{
+    yyjson_doc *doc = yyjson_read(json.p, json.n, YYJSON_READ_NOFLAG);
+    yyjson_val *keys = yyjson_obj_get(yyjson_doc_get_root(doc), "keys");
+    int rc = yyjson_is_arr(keys) ? 0 : -EBADMSG;
+    size_t at = 0;
+    yyjson_arr_iter iterator = yyjson_arr_iter_with(keys);
+    for (yyjson_val *key; rc == 0 && (key = yyjson_arr_iter_next(&iterator)); at++) {
+        rc = add_key(set, key, algorithms);
+    }
+    yyjson_doc_free(doc);
+    *ret_key = rc && at ? at - 1 : SIZE_MAX;
+    return rc;
+}
+
+void jwks_fini(struct jwks *set)
+{
+    for (size_t i = 0; i < set->n; i++) {
+        jws_key_free(&set->keys[i].evp);
+    }
+    set->n = 0;
 }
 
 int jwks_parse(struct str json, struct jwks *ret_set)
 {
     struct jwks set = { 0 };
-    yyjson_doc *doc = yyjson_read(json.p, json.n, YYJSON_READ_NOFLAG);
-    yyjson_val *keys = yyjson_obj_get(yyjson_doc_get_root(doc), "keys");
-    int rc = yyjson_is_arr(keys) ? 0 : -EBADMSG;
-    yyjson_arr_iter iterator = yyjson_arr_iter_with(keys);
-    for (yyjson_val *key; rc == 0 && (key = yyjson_arr_iter_next(&iterator));) {
-        rc = add_key(&set, key);
-    }
-    yyjson_doc_free(doc);
-    if (rc || set.n == 0) {
+    size_t at;
+    if (jwks_add(&set, json, 1u << JWS_EDDSA, &at) || set.n == 0) {
         return -EBADMSG;
     }
     *ret_set = set;

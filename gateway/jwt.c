@@ -2,13 +2,14 @@
 #include "gateway/jwt.h"
 
 #include "common/uuid.h"
+#include "gateway/externals.h"
 
 #include <errno.h>
-#include <sodium.h>
+#include <stdio.h>
 #include <strings.h>
 #include <yyjson.h>
 
-#define SIGNATURE_TEXT BASE64URL_TEXT(crypto_sign_BYTES)
+#define SIGNATURE_MAX_BYTES (JWS_RSA_MAX_BITS / 8)
 #define MEMBERS_MAX 32 // of header and claims: ten are usual
 
 struct parts {
@@ -28,7 +29,7 @@ static bool split(struct str token, struct parts *ret)
                            { first + 1, (size_t)(second - first - 1) },
                            { second + 1, (size_t)(end - second - 1) },
                            { token.p, (size_t)(second - token.p) } };
-    return ret->signature.n == SIGNATURE_TEXT; // a further dot would not decode
+    return true; // a further dot does not decode
 }
 
 // Whether v is an object without duplicate members.
@@ -71,19 +72,21 @@ static struct str text_of(yyjson_val *v)
     return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
 }
 
-static bool type_is_access_token(struct str typ)
+// Whether typ is the media type "application/<name>", which may be left out and is written in any
+// case (RFC 7515 section 4.1.9).
+static bool type_is(struct str typ, struct str name)
 {
-    static const char prefix[] = "application/"; // may be left out: RFC 7515 section 4.1.9
+    static const char prefix[] = "application/";
     if (typ.n > sizeof prefix - 1 && strncasecmp(typ.p, prefix, sizeof prefix - 1) == 0) {
         typ = (struct str){ typ.p + sizeof prefix - 1, typ.n - (sizeof prefix - 1) };
     }
-    return typ.n == 6 && strncasecmp(typ.p, "at+jwt", 6) == 0;
+    return typ.n == name.n && strncasecmp(typ.p, name.p, name.n) == 0;
 }
 
 // The key that the header names. -EACCES when the header is not one of ours, -ENOKEY when there is
 // no such key, or it has ended.
 static int choose_key(yyjson_val *header, const struct jwt_rules *rules,
-                      const struct jwks_key **ret_key)
+                      const struct external_issuer *external, const struct jwks_key **ret_key)
 {
     static const char *const refused[] = { "crit", "jwk", "jku", "x5u", "x5c", "b64", "zip" };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
@@ -91,27 +94,32 @@ static int choose_key(yyjson_val *header, const struct jwt_rules *rules,
             return -EACCES;
         }
     }
-    struct str alg = text_of(yyjson_obj_get(header, "alg")),
+    struct str typ = text_of(yyjson_obj_get(header, "typ")),
                kid = text_of(yyjson_obj_get(header, "kid"));
-    if (!str_eq(alg, STR("EdDSA")) &&
-        !str_eq(alg, STR("Ed25519"))) { // RFC 8037 and RFC 9864 names of the same
+    enum jws_algorithm algorithm;
+    if (!jws_algorithm_named(text_of(yyjson_obj_get(header, "alg")), &algorithm) || kid.n == 0 ||
+        !(type_is(typ, STR("at+jwt")) ||
+          (external && external->plain_jwt && type_is(typ, STR("JWT"))))) {
         return -EACCES;
     }
-    if (!type_is_access_token(text_of(yyjson_obj_get(header, "typ"))) || kid.n == 0) {
-        return -EACCES;
+    const struct jwks_key *key = jwks_find(external ? &external->keys : rules->keys, kid);
+    if (!key || key->exp_s <= rules->now_s) {
+        return external || algorithm == JWS_EDDSA ? -ENOKEY : -EACCES;
     }
-    *ret_key = jwks_find(rules->keys, kid);
-    return *ret_key && (*ret_key)->exp_s > rules->now_s ? 0 : -ENOKEY;
+    *ret_key = key;
+    return key->algorithm == algorithm ? 0 : -EACCES;
 }
 
 static bool signature_valid(const struct parts *parts, const struct jwks_key *key)
 {
-    uint8_t signature[crypto_sign_BYTES];
-    size_t n;
-    return base64url_decode(parts->signature, signature, sizeof signature, &n) == 0 &&
-           n == sizeof signature &&
-           crypto_sign_verify_detached(signature, (const uint8_t *)parts->signed_bytes.p,
-                                       parts->signed_bytes.n, key->public_key) == 0;
+    char bytes[SIGNATURE_MAX_BYTES];
+    struct str signature = { bytes, 0 };
+    if (base64url_decode(parts->signature, bytes, sizeof bytes, &signature.n)) {
+        return false;
+    }
+    return key->algorithm == JWS_EDDSA
+               ? jws_eddsa_valid(key->public_key, parts->signed_bytes, signature)
+               : jws_evp_valid(key->algorithm, key->evp, parts->signed_bytes, signature);
 }
 
 static bool audience_has(yyjson_val *aud, const char *audience)
@@ -166,16 +174,40 @@ static int64_t issued_ms(struct str jti, int64_t iat_s)
     return ms / 1000 == iat_s ? ms : iat_s * 1000;
 }
 
-static int check_claims(yyjson_val *claims, const struct jwt_rules *rules, struct jwt_claims *ret)
+// Who the token is of, when we signed it.
+static bool copy_own_claims(yyjson_val *claims, struct jwt_claims *ret)
+{
+    return text_of(yyjson_obj_get(claims, "jti")).n > 0 &&
+           copy_text(yyjson_obj_get(claims, "sub"), ret->sub) &&
+           copy_text(yyjson_obj_get(claims, "role"), ret->role) &&
+           copy_text(yyjson_obj_get(claims, "sid"), ret->sid);
+}
+
+static bool copy_external_claims(yyjson_val *claims, const struct external_issuer *external,
+                                 struct jwt_claims *ret)
+{
+    char sub[JWT_TEXT_MAX + 1];
+    const char *role = externals_role(external, claims);
+    if (!role || !copy_text(yyjson_obj_get(claims, "sub"), sub)) {
+        return false;
+    }
+    int n = snprintf(ret->sub, sizeof ret->sub, "%s:%s", external->name, sub);
+    (void)snprintf(ret->role, sizeof ret->role, "%s", role); // both are shorter: read_roles()
+    (void)snprintf(ret->sid, sizeof ret->sid,
+                   "%s:", external->name);       // a session is not ours to end
+    return n > 0 && (size_t)n < sizeof ret->sub; // cut off it might be somebody else
+}
+
+static int check_claims(yyjson_val *claims, const struct jwt_rules *rules,
+                        const struct external_issuer *external, struct jwt_claims *ret)
 {
     int64_t iat, nbf;
     yyjson_val *not_before = yyjson_obj_get(claims, "nbf");
-    struct str jti = text_of(yyjson_obj_get(claims, "jti"));
-    if (!yyjson_equals_str(yyjson_obj_get(claims, "iss"), rules->issuer) ||
-        !audience_has(yyjson_obj_get(claims, "aud"), rules->audience) ||
-        !copy_text(yyjson_obj_get(claims, "sub"), ret->sub) ||
-        !copy_text(yyjson_obj_get(claims, "role"), ret->role) ||
-        !copy_text(yyjson_obj_get(claims, "sid"), ret->sid) || jti.n == 0) {
+    if (!yyjson_equals_str(yyjson_obj_get(claims, "iss"),
+                           external ? external->issuer : rules->issuer) ||
+        !audience_has(yyjson_obj_get(claims, "aud"),
+                      external ? external->audience : rules->audience) ||
+        !(external ? copy_external_claims(claims, external, ret) : copy_own_claims(claims, ret))) {
         return -EACCES;
     }
     if (!get_time(yyjson_obj_get(claims, "exp"), &ret->exp_s) ||
@@ -183,27 +215,39 @@ static int check_claims(yyjson_val *claims, const struct jwt_rules *rules, struc
         (not_before && (!get_time(not_before, &nbf) || nbf > rules->now_s + JWT_LEEWAY_S))) {
         return -EACCES;
     }
-    ret->issued_ms = issued_ms(jti, iat);
+    ret->issued_ms = issued_ms(text_of(yyjson_obj_get(claims, "jti")), iat);
     return ret->exp_s > rules->now_s ? 0 : -EKEYEXPIRED;
+}
+
+static int verify_parts(const struct parts *parts, const struct jwt_rules *rules,
+                        yyjson_val *header, struct jwt_claims *ret)
+{
+    // Read before anything is verified, but only to learn whose keys are to be used.
+    yyjson_doc *doc = parse(parts->claims);
+    yyjson_val *claims = yyjson_doc_get_root(doc);
+    const struct external_issuer *external =
+        rules->externals && claims
+            ? externals_find(rules->externals, text_of(yyjson_obj_get(claims, "iss")))
+            : NULL;
+    const struct jwks_key *key = NULL;
+    int rc = claims ? choose_key(header, rules, external, &key) : -EACCES;
+    if (rc == 0) {
+        rc = signature_valid(parts, key) ? check_claims(claims, rules, external, ret) : -EACCES;
+    }
+    yyjson_doc_free(doc);
+    return rc;
 }
 
 int jwt_verify(struct str token, const struct jwt_rules *rules, struct jwt_claims *ret_claims)
 {
     struct parts parts;
+    struct jwt_claims result;
     if (!split(token, &parts)) {
         return -EACCES;
     }
     yyjson_doc *header = parse(parts.header);
-    const struct jwks_key *key = NULL;
-    int rc = header ? choose_key(yyjson_doc_get_root(header), rules, &key) : -EACCES;
+    int rc = header ? verify_parts(&parts, rules, yyjson_doc_get_root(header), &result) : -EACCES;
     yyjson_doc_free(header);
-    if (rc || !signature_valid(&parts, key)) {
-        return rc ? rc : -EACCES;
-    }
-    yyjson_doc *claims = parse(parts.claims);
-    struct jwt_claims result;
-    rc = claims ? check_claims(yyjson_doc_get_root(claims), rules, &result) : -EACCES;
-    yyjson_doc_free(claims);
     if (rc == 0) {
         *ret_claims = result;
     }

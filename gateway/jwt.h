@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Verifies access tokens: JWS compact serialisation (RFC 7515) of an RFC 9068 claims set, signed
-// with Ed25519. The algorithm is ours to choose, not the token's (RFC 8725 section 3.1): a kid
-// names a key, and all keys are Ed25519. Headers that would bring a key along, unknown critical
-// ones and duplicate members are refused.
+// Verifies access tokens: JWS compact serialisation (RFC 7515) of an RFC 9068 claims set. `iss`
+// chooses whose keys count, ours or those of an external issuer (gateway/externals.h), and `kid` one
+// of them; the algorithm is the key's, not the token's (RFC 8725 section 3.1). Ours are Ed25519.
+// Headers that would bring a key along, unknown critical ones and duplicate members are refused.
 #ifndef GATEWAY_JWT_H
 #define GATEWAY_JWT_H
 
@@ -12,8 +12,10 @@
 #define JWT_LEEWAY_S 30 // by how much the clocks of issuer and gateway may differ for nbf and iat
 #define JWT_TEXT_MAX 64 // bytes of sub, role and sid
 
+struct externals;
+
 struct jwt_claims {
-    char sub[JWT_TEXT_MAX + 1]; // user id
+    char sub[JWT_TEXT_MAX + 1]; // user id; of an external issuer "name:sub"
     char role[JWT_TEXT_MAX + 1];
     char sid[JWT_TEXT_MAX + 1]; // session id
     int64_t exp_s;              // not valid from then on
@@ -24,7 +26,8 @@ struct jwt_rules {
     const struct jwks *keys;
     const char *issuer;
     const char *audience;
-    int64_t now_s; // wall clock
+    int64_t now_s;                     // wall clock
+    const struct externals *externals; // NULL: none
 };
 
 // Returns 0 with *ret_claims; -EKEYEXPIRED for a token that was valid once; -ENOKEY for one of a

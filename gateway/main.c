@@ -154,13 +154,20 @@ static int open_authenticator(struct gateway *g)
     if (!path) {
         return fail(g, -ENOMEM, "SLUICE_JWKS_FILE", "", "");
     }
-    struct authenticator_options auth = { path, g->config.issuer, g->config.audience,
-                                          (size_t)g->config.token_cache, &g->stats };
+    struct authenticator_options auth = {
+        path,      g->config.issuer,   g->config.audience, (size_t)g->config.token_cache,
+        &g->stats, g->config.externals
+    };
+    char error[EXTERNALS_ERROR_SIZE];
     int rc = api_keys_init(&g->api_keys);
     if (rc) {
         return fail(g, rc, "API keys", "", "");
     }
-    rc = authenticator_open(g->loop, &auth, &g->authenticator);
+    rc = authenticator_open(g->loop, &auth, &g->authenticator, error);
+    if (rc && error[0]) {
+        process_fail(g->process, EXIT_CONFIG, "SLUICE_EXTERNAL_ISSUERS %s", error);
+        return rc;
+    }
     return rc ? fail(g, rc, "SLUICE_JWKS_FILE", path, " (`sluice init` makes it)") : 0;
 }
 

@@ -29,6 +29,8 @@ const struct config_option gateway_options[] = {
            "iss that access tokens must have"),
     OPTION("SLUICE_TOKEN_AUDIENCE", CONFIG_STRING, audience, "sluice", 1, 200,
            "aud that access tokens must have"),
+    OPTION("SLUICE_EXTERNAL_ISSUERS", CONFIG_STRING, externals, NULL, 1, 1024,
+           "JSON file of other issuers whose access tokens are taken (docs/tokens.md)"),
     OPTION("SLUICE_ACCESS_LOG", CONFIG_BOOLEAN, access_log, "true", 0, 0,
            "one log line for each answer"),
     OPTION("SLUICE_MAX_CONNECTIONS", CONFIG_INTEGER, max_connections, "10000", 1, 1000000,

@@ -68,8 +68,11 @@ static const char *check(void)
 
 static int open_it(void)
 {
-    struct authenticator_options options = { file, "i", "a", 16, &stats };
-    return authenticator_open(&loop, &options, &authenticator);
+    char error[EXTERNALS_ERROR_SIZE];
+    struct authenticator_options options = { file, "i", "a", 16, &stats, NULL };
+    int rc = authenticator_open(&loop, &options, &authenticator, error);
+    assert_string_equal(error, "");
+    return rc;
 }
 
 static int setup(void **state)

@@ -48,7 +48,7 @@ static void sign(const char *header, const char *body)
 
 static int verify(void)
 {
-    struct jwt_rules rules = { &keys, "sluice", "sluice", NOW };
+    struct jwt_rules rules = { &keys, "sluice", "sluice", NOW, NULL };
     memset(&claims, 0x5A, sizeof claims);
     int rc = jwt_verify(str_of(token), &rules, &claims);
     if (rc) {
@@ -272,7 +272,7 @@ static void test_size(void **state)
     assert_in_range(longest, TOKEN_MAX_BYTES - 8, TOKEN_MAX_BYTES);
     assert_in_range(shortest_refused, TOKEN_MAX_BYTES + 1, TOKEN_MAX_BYTES + 8);
     assert_int_equal(
-        jwt_verify(STR(""), &(struct jwt_rules){ &keys, "sluice", "sluice", NOW }, &claims),
+        jwt_verify(STR(""), &(struct jwt_rules){ &keys, "sluice", "sluice", NOW, NULL }, &claims),
         -EACCES);
 }
 
