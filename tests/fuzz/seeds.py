@@ -5,6 +5,8 @@
 # gives (tests/fuzz/run --minimise).
 #
 # The drivers put right checksums into the log's frames themselves (their modes say so).
+import base64
+import json
 import pathlib
 import re
 import struct
@@ -332,6 +334,57 @@ def worker_seeds():
     yield "together", b"".join(msgpack.packb(frames[name]) for name in ("ping", "reply", "draining"))
 
 
+# --- Access tokens: mode, then what the mode says (fuzz_token.c)
+
+JOSE = {"alg": "EdDSA", "typ": "at+jwt", "kid": "k"}
+TIMES = {"iat": 1799999990, "exp": 1800000900, "nbf": 1800000000, "jti": "j"}
+OWN = {"iss": "sluice", "aud": "sluice", "sub": "u", "role": "user", "sid": "s", **TIMES}
+THEIRS = {"iss": "https://id", "aud": ["a", "shop"], "sub": "x", **TIMES}
+SECOND = "01a3185c-36f6-7abc-8def-0123456789ab"  # a UUIDv7 of 1799999993.590 s
+X = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"  # RFC 8037 appendix A.2
+
+
+def token_seeds():
+    def text(value):
+        return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+    def part(value):
+        return base64.urlsafe_b64encode(text(value)).rstrip(b"=")
+
+    for name, header, claims in [
+        ("own", JOSE, OWN),
+        ("named", {**JOSE, "alg": "Ed25519", "typ": "application/at+jwt"}, OWN),
+        ("issued", JOSE, {**OWN, "iat": 1799999993, "jti": SECOND}),
+        ("audiences", JOSE, {**OWN, "aud": ["x", "sluice"]}),
+        ("expired", JOSE, {**OWN, "exp": 1799999999}),
+        ("float", JOSE, {**OWN, "exp": 1800000900.5}),
+        ("critical", {**JOSE, "crit": ["b64"], "b64": False}, OWN),
+        ("jwk", {**JOSE, "jwk": {"kty": "OKP"}}, OWN),
+        ("none", {**JOSE, "alg": "none"}, OWN),
+        ("kid", {**JOSE, "kid": "r"}, THEIRS),
+        ("twice", JOSE, text(OWN)[:-1] + b', "role": "admin"}'),
+        ("escaped", b'{"alg":"EdDSA","typ":"at+jwt","\\u006bid":"k"}', OWN),
+        ("their-list", JOSE, {**THEIRS, "r": {"roles": ["x", "buyer", "boss"]}}),
+        ("their-words", {**JOSE, "typ": "JWT"}, {**THEIRS, "r": {"roles": "x boss"}}),
+        ("their-none", JOSE, {**THEIRS, "r": {"roles": [1, {}]}}),
+        ("rs256", {**JOSE, "alg": "RS256", "kid": "r"}, {**THEIRS, "r": {"roles": "boss"}}),
+        ("es256", {**JOSE, "alg": "ES256", "kid": "e"}, {**THEIRS, "r": {"roles": "boss"}}),
+    ]:
+        yield f"signed-{name}", b"\2" + text(header) + b"\0" + text(claims)
+        signature = part(bytes(256 if name == "rs256" else 64))
+        yield f"raw-{name}", b"\0" + b".".join([part(header), part(claims), signature])
+    for good in range(4):
+        yield f"edit-{good}", bytes([1, good]) + b"\0\5x" * good
+    keys = [
+        {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": X, "use": "sig", "exp": 2000000000},
+        {"kty": "EC", "crv": "P-256", "kid": "b", "x": X, "y": X, "alg": "ES256"},
+        {"kty": "RSA", "kid": "c", "e": "AQAB", "n": part(b"\xff" * 256).decode()},
+    ]
+    for number in range(1, 4):
+        yield f"keys-{number}", b"\3" + text({"keys": keys[:number]})
+    yield "keys-rsa", b"\3" + text({"keys": keys[2:]})
+
+
 def main():
     drivers = {
         "body": body_seeds,
@@ -342,6 +395,7 @@ def main():
         "frames": frame_seeds,
         "log": log_seeds,
         "http": http_seeds,
+        "token": token_seeds,
     }
     for driver, seeds in drivers.items():
         folder = CORPUS / driver
