@@ -56,15 +56,15 @@ static void on_tick(uv_timer_t *timer)
     if (missing.p) {
         log_warn("%.*s has no worker yet; opening the port without it", STR_ARG(missing));
     }
-    if (unheard) {
-        log_error("the queue did not tell of revocations within SLUICE_REVOCATION_WAIT (%lld ms); "
-                  "opening the port without: revoked access tokens are taken until it is back or "
-                  "they expire",
-                  (long long)g->config.revocation_wait_ms);
-    }
     void (*open)(struct gateway *) = o->open;
     opening_close(&g->opening);
     open(g);
+    if (unheard && process_is_ready(g->process)) { // else the process ends with a line of its own
+        log_error("the queue did not tell of revocations within SLUICE_REVOCATION_WAIT (%lld ms); "
+                  "the port is open without: revoked access tokens are taken until it is back or "
+                  "they expire",
+                  (long long)g->config.revocation_wait_ms);
+    }
 }
 
 int opening_begin(struct gateway *g, void (*open)(struct gateway *g))
