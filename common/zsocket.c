@@ -522,7 +522,7 @@ static void flush_batch(struct zsocket *s, struct batch *b)
 {
     int rc = send_now(s, b->peer, buf_str(&b->bytes));
     if (rc != -EAGAIN || s->options.type == ZSOCKET_DEALER) {
-        buf_reset(&b->bytes); // sent, or there is nobody any more
+        buf_wipe(&b->bytes); // sent, or there is nobody any more
         s->n_waiting--;
     }
 }

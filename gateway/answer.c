@@ -160,6 +160,9 @@ static void finish(struct exchange *x, int status, struct str content_type, int6
     stats_answer(&g->stats, x->route, request->method, status, now_us - x->started_us);
     log_access(x, status, now_us - x->started_us);
     connection_answer(c, close);
+    if (exchange_is_sensitive(x)) {
+        buf_wipe(&g->response.body);
+    }
     exchange_release(x);
 }
 

@@ -65,8 +65,12 @@ int backend_send_request(struct backend *b, const struct worker *w, const struct
     } else {
         request_frame_encode(x, w->table, id, deadline_ms, &b->frame);
     }
-    return buf_ok(&b->frame) ? zsocket_queue(b->socket, w->peer, buf_str(&b->frame))
-                             : buf_error(&b->frame);
+    int rc = buf_ok(&b->frame) ? zsocket_queue(b->socket, w->peer, buf_str(&b->frame))
+                               : buf_error(&b->frame);
+    if (x->route->sensitive) {
+        buf_wipe(&b->frame);
+    }
+    return rc;
 }
 
 void backend_send_cancel(struct backend *b, const struct worker *w, uint64_t id)

@@ -31,6 +31,7 @@ struct connection {
     char *pending;     // owned; bytes that came while a request was in flight
     size_t pending_n;
     bool reading;     // the socket is being read
+    bool wipes;       // what is read has credentials in it
     bool consuming;   // consume() is running further up
     bool half_closed; // the client sends no more
     bool close_after; // the answer being written is the last one
@@ -192,6 +193,7 @@ static void on_answered(struct connection *c)
         c->pending = NULL;
         c->pending_n = 0;
         consume(c, data, n);
+        explicit_bzero(data, n); // it may have held a password
         free(data);
     }
     if (c->state == CONN_IDLE && c->half_closed) {
@@ -205,6 +207,7 @@ static void on_written(uv_write_t *request, int status)
 {
     struct connection *c = request->data;
     c->gateway->pending_out_bytes -= c->out_n;
+    explicit_bzero(c->out, c->out_n); // it may have held tokens
     free(c->out);
     c->out = NULL;
     if (c->state == CONN_CLOSED) {
@@ -315,7 +318,9 @@ static void on_request_progress(struct connection *c, enum http_stage before)
         return;
     }
     if (before == HTTP_STAGE_HEAD && stage != HTTP_STAGE_HEAD) {
-        if (exchange_on_head(x)) {
+        bool answered = exchange_on_head(x);
+        c->wipes = c->wipes || exchange_is_sensitive(x);
+        if (answered) {
             exchange_on_complete(x);
             return;
         }
@@ -412,6 +417,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
         stash(c, buffer->base, (size_t)n);
     } else if (n > 0 && c->state != CONN_LINGERING) {
         consume(c, buffer->base, (size_t)n);
+    }
+    if (c->wipes) {
+        explicit_bzero(buffer->base, (size_t)(n > 0 ? n : 0));
+        c->wipes = c->state == CONN_READING;
     }
 }
 

@@ -67,6 +67,10 @@ void exchange_release(struct exchange *x)
     if (x->started_us) {
         metric_add(&g->stats.requests_active, -1);
     }
+    if (exchange_is_sensitive(x)) {
+        buf_wipe(&x->packed);
+        buf_wipe(&x->request.body);
+    }
     if (g->n_spare_exchanges == SPARE_EXCHANGES) {
         destroy(x);
         return;

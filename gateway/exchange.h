@@ -51,6 +51,12 @@ void exchange_release(struct exchange *x);
 // The head is complete. True: the answer is clear, and the body must not be waited for.
 bool exchange_on_head(struct exchange *x);
 
+// Whether credentials are in its body or its answer, so that memory that held them is overwritten.
+static inline bool exchange_is_sensitive(const struct exchange *x)
+{
+    return x->route && x->route->sensitive;
+}
+
 // Lets the request be answered with this problem when its body is through; detail NULL: the
 // problem's own text. Returns false, for checks to return.
 bool exchange_refuse(struct exchange *x, enum problem problem, const char *detail);

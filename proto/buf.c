@@ -30,6 +30,14 @@ void buf_reset(struct buf *b)
     b->error = 0;
 }
 
+void buf_wipe(struct buf *b)
+{
+    if (b->data) {
+        explicit_bzero(b->data, b->len);
+    }
+    buf_reset(b);
+}
+
 static bool grow(struct buf *b, size_t needed)
 {
     size_t cap = b->cap ? b->cap : FIRST_CAPACITY;

@@ -28,6 +28,9 @@ void buf_fini(struct buf *b);
 // Empties the buffer and clears its error; keeps the memory for the next use.
 void buf_reset(struct buf *b);
 
+// The same, and overwrites what was in it: for what held a secret.
+void buf_wipe(struct buf *b);
+
 void buf_append(struct buf *b, const void *bytes, size_t n);
 void buf_append_str(struct buf *b, struct str s);
 void buf_append_char(struct buf *b, char c);
