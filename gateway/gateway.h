@@ -29,7 +29,7 @@ struct gateway_config {
     char *trusted_proxies, *client_field;
     char *rate_address, *rate_principal, *rate_auth, *rate_write, *rate_read;
     int64_t rate_buckets;
-    int64_t header_ms, body_ms, idle_ms, stall_ms, expect_wait_ms, revocation_wait_ms;
+    int64_t header_ms, body_ms, idle_ms, stall_ms, expect_wait_ms, revocation_wait_ms, hsts_ms;
 };
 
 struct backend;

@@ -108,7 +108,7 @@ static int take_memory(struct gateway *g)
         process_fail(g->process, EXIT_CONFIG, "%s", error);
         return rc;
     }
-    rc = rc ? rc : response_init(&g->response);
+    rc = rc ? rc : response_init(&g->response, g->config.hsts_ms / 1000);
     rc = rc ? rc : openapi_new(&g->openapi);
     rc = rc ? rc : own_routes_add(&g->router);
     return rc ? fail(g, rc, "cannot", "start", "") : 0;

@@ -75,6 +75,8 @@ const struct config_option gateway_options[] = {
            "between two requests"),
     OPTION("SLUICE_WRITE_TIMEOUT", CONFIG_DURATION, stall_ms, "10s", 100, 600000,
            "for a client that takes nothing of its answer"),
+    OPTION("SLUICE_HSTS", CONFIG_DURATION, hsts_ms, "0s", 0, 63072000000,
+           "Strict-Transport-Security for so long; only behind TLS; 0s: not sent"),
     OPTION("SLUICE_EXPECT", CONFIG_STRING, expect, NULL, 0, 1024,
            "services, comma-separated, that must have a worker before the port opens"),
     OPTION("SLUICE_EXPECT_WAIT", CONFIG_DURATION, expect_wait_ms, "2s", 0, 600000,

@@ -9,13 +9,16 @@
 struct response {
     struct buf head;
     struct buf body;
-    int64_t date_s;  // second that common is of
-    char common[96]; // fields that every answer has, Date among them
+    int64_t hsts_s;   // max-age of Strict-Transport-Security; 0: the field is not sent
+    int64_t date_s;   // second that common is of
+    char common[448]; // fields that every answer has, Date among them
     size_t common_n;
 };
 
-// Takes the memory that every head and every problem needs. 0 or -ENOMEM.
-__attribute__((warn_unused_result)) int response_init(struct response *r);
+// Takes the memory that every head and every problem needs. hsts_s: how long browsers shall insist
+// on TLS (RFC 6797), which is for whoever terminates it in front of this process to decide; 0: not
+// said. 0 or -ENOMEM.
+__attribute__((warn_unused_result)) int response_init(struct response *r, int64_t hsts_s);
 void response_fini(struct response *r);
 
 // Empties both buffers and writes the status line and the common fields. wall_ms is for Date.

@@ -456,6 +456,14 @@ class TestEveryAnswer:
         ):
             assert len(answer.headers["X-Request-Id"]) == 36
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["X-Frame-Options"] == "DENY"
+            assert answer.headers["Referrer-Policy"] == "no-referrer"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert (
+                answer.headers["Content-Security-Policy"]
+                == "default-src 'none'; frame-ancestors 'none'"
+            )
+            assert not answer.headers["Server"] and not answer.headers["Strict-Transport-Security"]
             assert "Date" in answer.headers
             assert not any(char.isdigit() for char in answer.headers.get("Server", ""))
             if answer.slug:

@@ -9,14 +9,19 @@
 
 #include <cmocka.h>
 
-#define COMMON "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nX-Content-Type-Options: nosniff\r\n"
+#define SECURITY                                                                                   \
+    "X-Content-Type-Options: nosniff\r\n"                                                          \
+    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"                      \
+    "X-Frame-Options: DENY\r\nReferrer-Policy: no-referrer\r\n"                                    \
+    "Cross-Origin-Resource-Policy: same-origin\r\n"
+#define COMMON "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" SECURITY
 
 static struct response response;
 
 static int setup(void **state)
 {
     (void)state;
-    return response_init(&response);
+    return response_init(&response, 0);
 }
 
 static int teardown(void **state)
@@ -52,8 +57,23 @@ static void test_date_moves_on(void **state)
     response_begin(&response, 404, 784111778000);
     response_end(&response, 404, STR(""));
     assert_head("HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:38 "
-                "GMT\r\nX-Content-Type-Options: nosniff\r\n"
-                "Content-Length: 0\r\n\r\n");
+                "GMT\r\n" SECURITY "Content-Length: 0\r\n\r\n");
+}
+
+static void test_strict_transport_security(void **state)
+{
+    (void)state;
+    struct response behind_tls;
+    assert_int_equal(response_init(&behind_tls, 63072000), 0);
+    response_begin(&behind_tls, 404, 784111777000);
+    response_end(&behind_tls, 404, STR(""));
+    struct str head = buf_str(&behind_tls.head);
+    if (!str_eq(head, STR("HTTP/1.1 404 Not Found\r\n" COMMON
+                          "Strict-Transport-Security: max-age=63072000; includeSubDomains\r\n"
+                          "Content-Length: 0\r\n\r\n"))) {
+        fail_msg("head is\n%.*s", STR_ARG(head));
+    }
+    response_fini(&behind_tls);
 }
 
 static void test_statuses_without_body(void **state)
@@ -104,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(test_date_moves_on, setup, teardown),
+        cmocka_unit_test(test_strict_transport_security),
         cmocka_unit_test_setup_teardown(test_statuses_without_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_status, setup, teardown),
         cmocka_unit_test_setup_teardown(test_head_limit, setup, teardown),
