@@ -5,6 +5,9 @@
 #include "common/log.h"
 #include "common/msgpack_to_json.h"
 #include "gateway/connection.h"
+#include "gateway/entity_tag.h"
+#include "gateway/policy.h"
+#include "gateway/transform.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -79,18 +82,6 @@ static void write_timing(struct exchange *x, const struct frame_reply *reply, in
     buf_append(head, "\r\n", 2);
 }
 
-static void write_etag(struct response *r, struct str etag, enum media media)
-{
-    char variant[256];
-    if (!media_is_msgpack(media)) {
-        response_field(r, STR("ETag"), etag);
-    } else if (etag.n > 1 && etag.n + 2 < sizeof variant && etag.p[etag.n - 1] == '"') {
-        memcpy(variant, etag.p, etag.n - 1);
-        memcpy(variant + etag.n - 1, "-m\"", 3);
-        response_field(r, STR("ETag"), (struct str){ variant, etag.n + 2 });
-    }
-}
-
 static void write_reply_headers(struct exchange *x, const struct frame_reply *reply)
 {
     struct response *r = &x->gateway->response;
@@ -100,10 +91,11 @@ static void write_reply_headers(struct exchange *x, const struct frame_reply *re
             if (!str_eq(name, reply_headers[k].name)) {
                 continue;
             }
+            struct str kept = name;
             if (str_eq(name, STR("etag"))) {
-                write_etag(r, value, x->accept);
-            } else {
-                response_field(r, reply_headers[k].written, value);
+                transform_write_etag(x, value, reply->status == 304);
+            } else if (transform_answer_field(x, &kept)) {
+                response_field(r, str_eq(kept, name) ? reply_headers[k].written : kept, value);
             }
         }
     }
@@ -128,9 +120,32 @@ static void log_access(struct exchange *x, int status, int64_t duration_us)
     access_log_write(&g->access_log, &entry);
 }
 
-// Fields of every answer, whatever it says.
-static void write_common_fields(struct exchange *x)
+static void write_methods(struct response *r, const char *field, unsigned allowed)
 {
+    buf_append_z(&r->head, field);
+    buf_append_z(&r->head, ": OPTIONS");
+    for (enum method m = METHOD_GET; m < METHOD_ROUTED; m++) {
+        if (allowed & 1U << m) {
+            buf_append_z(&r->head, m == METHOD_GET ? ", GET, HEAD" : ", ");
+            buf_append_str(&r->head, m == METHOD_GET ? STR("") : method_name(m));
+        }
+    }
+    buf_append(&r->head, "\r\n", 2);
+}
+
+static void write_preflight(struct exchange *x)
+{
+    struct response *r = &x->gateway->response;
+    write_methods(r, "Access-Control-Allow-Methods", x->match.allowed);
+    cors_write_preflight(&x->policy->cors, &r->head);
+}
+
+// Fields of every answer, whatever it says.
+static void write_common_fields(struct exchange *x, int status)
+{
+    if (transform_write_fields(x, status) && status == 204 && transform_is_preflight(x)) {
+        write_preflight(x);
+    }
     response_field(&x->gateway->response, STR("X-Request-Id"), str_of(x->request_id));
     admission_write_fields(x);
 }
@@ -143,7 +158,7 @@ static void finish(struct exchange *x, int status, struct str content_type, int6
     const struct http_request *request = &x->request;
     bool close =
         !request->keep_alive || request->stage != HTTP_STAGE_COMPLETE || connection_must_close(c);
-    write_common_fields(x);
+    write_common_fields(x, status);
     if (close) {
         response_field(&g->response, STR("Connection"), STR("close"));
     } else if (request->http_1_0) {
@@ -184,18 +199,6 @@ static void write_problem_fields(struct exchange *x, const struct problem_detail
     }
 }
 
-static void write_allow(struct response *r, unsigned allowed)
-{
-    buf_append_z(&r->head, "Allow: OPTIONS");
-    for (enum method m = METHOD_GET; m < METHOD_ROUTED; m++) {
-        if (allowed & 1U << m) {
-            buf_append_z(&r->head, m == METHOD_GET ? ", GET, HEAD" : ", ");
-            buf_append_str(&r->head, m == METHOD_GET ? STR("") : method_name(m));
-        }
-    }
-    buf_append(&r->head, "\r\n", 2);
-}
-
 static void finish_problem(struct exchange *x, const struct problem_details *d,
                            const struct frame_reply *reply)
 {
@@ -216,7 +219,7 @@ void answer_problem(struct exchange *x, enum problem problem, const char *detail
     response_begin(r, d.status, clock_wall_ms());
     write_problem_fields(x, &d);
     if (problem == PROBLEM_METHOD_NOT_ALLOWED) {
-        write_allow(r, x->match.allowed);
+        write_methods(r, "Allow", x->match.allowed);
     } else if (problem == PROBLEM_UNSUPPORTED_MEDIA_TYPE &&
                x->route->body == FRAME_BODY_MERGE_PATCH) {
         response_field(r, STR("Accept-Patch"),
@@ -281,6 +284,15 @@ static void answer_bad_reply(struct exchange *x, const struct frame_reply *reply
     answer_problem(x, PROBLEM_INTERNAL, NULL);
 }
 
+// Whether the answer says who may keep it, once the policy is through with it.
+static bool has_cache_control(const struct exchange *x, const struct frame_reply *reply)
+{
+    struct str name = STR("cache-control");
+    return transform_sets(x, (int)reply->status, name) ||
+           (reply_header(reply, name).p && transform_answer_field(x, &name) &&
+            str_eq(name, STR("cache-control")));
+}
+
 void answer_reply(struct exchange *x, const struct frame_reply *reply)
 {
     struct response *r = &x->gateway->response;
@@ -294,13 +306,16 @@ void answer_reply(struct exchange *x, const struct frame_reply *reply)
         return;
     }
     response_begin(r, (int)reply->status, clock_wall_ms());
-    if (render_body(x, reply->body)) {
+    struct str body;
+    if (transform_body(x, reply->body, &body) || render_body(x, body)) {
         answer_bad_reply(x, reply, "a body that cannot be rendered");
         return;
     }
+    transform_compress(x);
     write_reply_headers(x, reply);
-    response_field(r, STR("Vary"), STR("Accept"));
-    if (x->authenticated && !reply_header(reply, STR("cache-control")).p) {
+    response_field(r, STR("Vary"),
+                   transform_may_compress(x) ? STR("Accept, Accept-Encoding") : STR("Accept"));
+    if (x->authenticated && !has_cache_control(x, reply)) {
         response_field(r, STR("Cache-Control"), STR("no-store"));
     }
     int64_t now_us = clock_mono_us();
@@ -327,14 +342,22 @@ void answer_document(struct exchange *x, int status, const char *media_type, str
 {
     struct response *r = &x->gateway->response;
     int64_t now_us = clock_mono_us();
+    transform_conditions(x);
     if (etag.n && has_tag(http_request_field(&x->request, STR("if-none-match")), etag)) {
         status = 304;
         response_begin(r, status, clock_wall_ms());
+    } else {
+        transform_compress(x);
     }
     if (etag.n) {
-        response_field(r, STR("ETag"), etag);
+        transform_write_etag(x, etag, status == 304);
     }
-    response_field(r, STR("Cache-Control"), str_of(cache_control));
+    if (transform_may_compress(x)) {
+        response_field(r, STR("Vary"), STR("Accept-Encoding"));
+    }
+    if (!transform_sets(x, status, STR("cache-control"))) {
+        response_field(r, STR("Cache-Control"), str_of(cache_control));
+    }
     write_timing(x, NULL, now_us);
     finish(x, status, str_of(media_type), now_us);
 }
@@ -344,7 +367,7 @@ void answer_options(struct exchange *x, unsigned allowed)
     struct response *r = &x->gateway->response;
     int64_t now_us = clock_mono_us();
     response_begin(r, 204, clock_wall_ms());
-    write_allow(r, x->request.target.asterisk ? (1U << METHOD_ROUTED) - 1 : allowed);
+    write_methods(r, "Allow", x->request.target.asterisk ? (1U << METHOD_ROUTED) - 1 : allowed);
     write_timing(x, NULL, now_us);
     finish(x, 204, STR(""), now_us);
 }

@@ -11,7 +11,9 @@
 #include "gateway/api_key_auth.h"
 #include "gateway/backend.h"
 #include "gateway/connection.h"
+#include "gateway/policy.h"
 #include "gateway/request_frame.h"
+#include "gateway/transform.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -49,6 +51,12 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->rate_record.n = 0;
     x->body = (struct str){ NULL, 0 };
     x->request_id[0] = '\0';
+    x->policy = policy_ref(g->policy);
+    x->rules = (struct route_policy){ 0 };
+    x->masks = x->shape = 0;
+    x->fields = (struct str){ NULL, 0 };
+    x->coding = CODING_IDENTITY;
+    x->is_coded = false;
     memset(&x->trace, 0, sizeof x->trace);
     http_request_start(&x->request, (uint64_t)g->config.body_bytes);
     return x;
@@ -71,6 +79,7 @@ void exchange_release(struct exchange *x)
         buf_wipe(&x->packed);
         buf_wipe(&x->request.body);
     }
+    policy_unref(&x->policy);
     if (g->n_spare_exchanges == SPARE_EXCHANGES) {
         destroy(x);
         return;
@@ -187,11 +196,15 @@ static bool check_body_size(struct exchange *x)
 static bool find_route(struct exchange *x)
 {
     const struct http_request *r = &x->request;
+    transform_target(x);
     if (r->target.asterisk) {
         return true;
     }
     route_tree_find(&x->gateway->router.tree, &r->target, r->method, &x->match);
     x->route = x->match.route;
+    if (x->route) {
+        transform_route(x);
+    }
     if (x->route || (r->method == METHOD_OPTIONS && x->match.allowed)) {
         return true;
     }
@@ -210,12 +223,22 @@ static bool check_accept(struct exchange *x)
     return x->route->own || exchange_refuse(x, PROBLEM_NOT_ACCEPTABLE, NULL);
 }
 
+// What the client may not see depends on who it is.
+static bool check_query(struct exchange *x)
+{
+    if (x->asking) {
+        return true; // then it is done when the answer is there
+    }
+    const char *wrong = transform_query(x);
+    return !wrong || exchange_refuse(x, PROBLEM_INVALID_PARAMETER, wrong);
+}
+
 bool exchange_on_head(struct exchange *x)
 {
     struct http_request *r = &x->request;
     bool found = find_route(x);
     if (admission_on_head(x) && check_caller(x) && found && x->route && check_body_type(x) &&
-        check_body_size(x) && check_accept(x)) {
+        check_body_size(x) && check_accept(x) && check_query(x)) {
         return false;
     }
     r->discard_body = true;
@@ -288,7 +311,7 @@ static void submit(struct exchange *x)
     connection_expect_answer(x->connection, x->due_ms);
     x->job.route = x->route;
     x->job.movable = is_movable(x);
-    request_frame_prepare(x);
+    transform_conditions(x);
     balancer_submit(&g->balancer, &x->job);
 }
 
@@ -299,8 +322,14 @@ static void start(struct exchange *x)
     struct str traceparent = http_request_field(&x->request, STR("traceparent"));
     x->started_us = clock_mono_us();
     metric_add(&x->gateway->stats.requests_active, 1);
-    uuid_v7(clock_wall_ms(), x->request_id);
-    if (traceparent.p && trace_parse(traceparent, &parent) == 0) {
+    struct str id = transform_request_id(x);
+    if (id.p) {
+        memcpy(x->request_id, id.p, id.n);
+        x->request_id[id.n] = '\0';
+    } else {
+        uuid_v7(clock_wall_ms(), x->request_id);
+    }
+    if (traceparent.p && transform_trusts_trace(x) && trace_parse(traceparent, &parent) == 0) {
         trace_child(&x->trace, &parent);
     } else {
         trace_start(&x->trace, true);
@@ -357,7 +386,7 @@ void exchange_on_reply(struct job *job, const struct frame_reply *reply, void *d
     }
     x->asking = false;
     memset(&x->job, 0, sizeof x->job);
-    if (api_key_answered(x, reply)) {
+    if (api_key_answered(x, reply) && check_query(x)) {
         submit(x);
     } else {
         answer_problem(x, x->problem, x->detail);

@@ -11,6 +11,10 @@
 #include "gateway/http_request.h"
 #include "gateway/media.h"
 
+#define REQUEST_ID_MAX 64 // bytes of one that a client brings -> another one is made
+
+struct policy;
+
 struct exchange {
     struct gateway *gateway;
     struct connection *connection;
@@ -36,7 +40,14 @@ struct exchange {
     uint64_t due_ms;                      // deadline, loop time; 0: none yet
     int64_t asked_mono_ms, asked_wall_ms; // when asking began
     struct trace trace;                   // the gateway's span
-    char request_id[UUID_TEXT + 1];
+    char request_id[REQUEST_ID_MAX + 1];
+    struct policy *policy;     // in use when the request began; one reference; NULL: none
+    struct route_policy rules; // of it, for the route
+    uint64_t masks;            // the rules that leave members out for this client
+    uint64_t shape;            // hash of what is left out and chosen; 0: nothing
+    struct str fields;         // members that the client wants; p == NULL: all
+    enum coding coding;        // of the answer, if it is_coded, or of what a 304 is about
+    bool is_coded;
     struct buf packed;           // the body as MessagePack, when it came as JSON
     struct str body;             // the body for the worker; p == NULL: none
     struct http_request request; // last, because it is large

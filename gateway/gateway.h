@@ -15,13 +15,16 @@
 #include "gateway/admission.h"
 #include "gateway/authenticator.h"
 #include "gateway/balancer.h"
+#include "gateway/compressor.h"
+#include "gateway/field_filter.h"
 #include "gateway/response.h"
 #include "gateway/router.h"
 #include "gateway/stats.h"
 
 struct gateway_config {
     struct process_config common;
-    char *listen, *bind, *queue, *jwks_file, *issuer, *audience, *expect, *externals;
+    char *listen, *bind, *queue, *jwks_file, *issuer, *audience, *expect, *externals, *policy;
+    char *compression;
     int64_t access_log;
     int64_t max_connections, max_connections_per_address, max_requests_per_connection;
     int64_t body_bytes, deadline_ms, wait_queue, token_cache;
@@ -38,6 +41,8 @@ struct curve;
 struct exchange;
 struct openapi;
 struct opening;
+struct policy;
+struct policy_watch;
 struct revocation_feed;
 
 struct gateway {
@@ -48,6 +53,11 @@ struct gateway {
     struct balancer balancer;
     struct stats stats;
     struct response response; // for the answer at hand
+    struct compressor *compressor;
+    struct policy *policy;             // the one in use; NULL: none
+    struct policy_watch *policy_watch; // NULL without a policy
+    struct field_filter projection;    // for the request at hand
+    struct buf filtered[2];            // for the answer at hand
     struct access_log access_log;
     struct admission admission;
     struct authenticator *authenticator;

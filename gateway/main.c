@@ -6,6 +6,7 @@
 #include "common/curve.h"
 #include "common/log.h"
 #include "gateway/backend.h"
+#include "gateway/check_config.h"
 #include "gateway/connection.h"
 #include "gateway/exchange.h"
 #include "gateway/listener.h"
@@ -13,6 +14,8 @@
 #include "gateway/opening.h"
 #include "gateway/options.h"
 #include "gateway/own_routes.h"
+#include "gateway/policy.h"
+#include "gateway/policy_watch.h"
 #include "gateway/revocation_feed.h"
 #include "gateway/topology.h"
 
@@ -63,6 +66,7 @@ static void on_close(struct process *p, void *data)
     connection_close_all(g);
     backend_close(&g->backend);
     revocation_feed_close(&g->revocation_feed);
+    policy_watch_close(&g->policy_watch);
     authenticator_close(&g->authenticator);
     access_log_close(&g->access_log);
 }
@@ -78,6 +82,10 @@ static void destroy(struct gateway *g)
     openapi_destroy(&g->openapi);
     exchange_free_spares(g);
     api_keys_fini(&g->api_keys);
+    compressor_close(&g->compressor);
+    policy_unref(&g->policy);
+    buf_fini(&g->filtered[0]);
+    buf_fini(&g->filtered[1]);
     curve_close(&g->curve);
     free(g);
 }
@@ -102,6 +110,8 @@ static int take_memory(struct gateway *g)
     access_log_open(&g->access_log, g->loop, g->config.access_log != 0);
     (void)uv_timer_init(g->loop, &g->drain_timer); // cannot fail
     g->drain_timer.data = g;
+    buf_init(&g->filtered[0], FRAME_MAX_BYTES);
+    buf_init(&g->filtered[1], FRAME_MAX_BYTES);
     char error[ADMISSION_ERROR_SIZE];
     int rc = admission_init(&g->admission, &g->config, error);
     if (rc == -EINVAL) {
@@ -112,6 +122,32 @@ static int take_memory(struct gateway *g)
     rc = rc ? rc : openapi_new(&g->openapi);
     rc = rc ? rc : own_routes_add(&g->router);
     return rc ? fail(g, rc, "cannot", "start", "") : 0;
+}
+
+static int open_compressor(struct gateway *g)
+{
+    unsigned codings;
+    if (compressor_parse(g->config.compression, &codings)) {
+        process_fail(g->process, EXIT_CONFIG, "SLUICE_COMPRESSION is \"%s\"; allowed: %s",
+                     g->config.compression, COMPRESSOR_ALLOWED);
+        return -EINVAL;
+    }
+    int rc = compressor_open(codings, &g->compressor);
+    return rc ? fail(g, rc, "cannot", "start", "") : 0;
+}
+
+static int open_policy(struct gateway *g)
+{
+    if (!g->config.policy) {
+        return 0;
+    }
+    int rc = policy_watch_open(g->loop, g->config.policy, &g->router, &g->policy, &g->policy_watch);
+    if (rc == -EINVAL) {
+        process_fail(g->process, EXIT_CONFIG, "SLUICE_POLICY %s: has the mistakes above",
+                     g->config.policy);
+        return rc;
+    }
+    return rc ? fail(g, rc, "SLUICE_POLICY", g->config.policy, "") : 0;
 }
 
 // Connections must leave descriptors for the rest.
@@ -229,6 +265,8 @@ static int open_all(struct gateway *g)
     struct admin *admin = process_admin(g->process);
     int rc = take_memory(g);
     fit_descriptors(g);
+    rc = rc ? rc : open_compressor(g);
+    rc = rc ? rc : open_policy(g);
     rc = rc ? rc : open_curve(g);
     rc = rc ? rc : open_authenticator(g);
     rc = rc ? rc : open_backend(g);
@@ -249,7 +287,11 @@ static int run(int argc, char **argv)
     if (!g) {
         return EXIT_FAILED;
     }
-    struct process_callbacks callbacks = { .on_drain = on_drain, .on_close = on_close, .data = g };
+    struct process_callbacks callbacks = { .on_drain = on_drain,
+                                           .on_close = on_close,
+                                           .data = g,
+                                           .commands = gateway_commands,
+                                           .command_config = &g->config };
     if (process_open("sluice-gateway", "the HTTP edge of Sluice", gateway_options, &g->config, argc,
                      argv, &callbacks, &g->process, &status)) {
         free(g);

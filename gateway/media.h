@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Media types: what a body is (Content-Type), what an answer may be (Accept, RFC 9110 section
-// 12.5.1), and the entity tags that tell the two representations of one entity apart.
+// 12.5.1).
 #ifndef GATEWAY_MEDIA_H
 #define GATEWAY_MEDIA_H
 
@@ -26,11 +26,5 @@ enum media media_accept(struct str accept);
 // What a Content-Type says. A charset other than UTF-8 makes it CONTENT_OTHER; other parameters do
 // not matter.
 enum content media_content(struct str content_type);
-
-// Makes the tags in If-Match or If-None-Match those of the entity itself, in place (the text only
-// gets shorter): the "-m" of MessagePack variants goes away. With only_msgpack, tags of other
-// variants become "", which matches nothing: an If-None-Match compares with the representation that
-// would be sent.
-void etag_strip(char *text, size_t *n, bool only_msgpack);
 
 #endif

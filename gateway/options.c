@@ -75,6 +75,11 @@ const struct config_option gateway_options[] = {
            "between two requests"),
     OPTION("SLUICE_WRITE_TIMEOUT", CONFIG_DURATION, stall_ms, "10s", 100, 600000,
            "for a client that takes nothing of its answer"),
+    OPTION("SLUICE_POLICY", CONFIG_STRING, policy, NULL, 1, 1024,
+           "file with CORS, header, masking and rewriting rules (docs/policy.md); read again when "
+           "it changes"),
+    OPTION("SLUICE_COMPRESSION", CONFIG_STRING, compression, "zstd,gzip", 1, 32,
+           "codings of answers: " COMPRESSOR_ALLOWED),
     OPTION("SLUICE_HSTS", CONFIG_DURATION, hsts_ms, "0s", 0, 63072000000,
            "Strict-Transport-Security for so long; only behind TLS; 0s: not sent"),
     OPTION("SLUICE_EXPECT", CONFIG_STRING, expect, NULL, 0, 1024,

@@ -2,6 +2,7 @@
 #include "gateway/problem.h"
 
 #include "common/msgpack_to_json.h"
+#include "common/uuid.h"
 #include "proto/reader.h"
 
 #include <assert.h>
@@ -87,6 +88,18 @@ static void write_member(struct buf *json, const char *before, struct str value)
     buf_append_char(json, '"');
 }
 
+// A client whose request id is taken over may have one of another form.
+static bool is_uuid(struct str s)
+{
+    bool ok = s.n == UUID_TEXT;
+    for (size_t i = 0; ok && i < s.n; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        char c = (char)(s.p[i] | 0x20);
+        ok = dash ? s.p[i] == '-' : (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    }
+    return ok;
+}
+
 void problem_write(const struct problem_details *d, const char *request_id, struct buf *json)
 {
     write_member(json, "{\"type\":\"/problems/", d->slug);
@@ -95,7 +108,10 @@ void problem_write(const struct problem_details *d, const char *request_id, stru
     if (d->detail.n) {
         write_member(json, ",\"detail\":\"", d->detail);
     }
-    write_member(json, ",\"instance\":\"urn:uuid:", str_of(request_id));
+    write_member(json,
+                 is_uuid(str_of(request_id)) ? ",\"instance\":\"urn:uuid:"
+                                             : ",\"instance\":\"urn:x-request-id:",
+                 str_of(request_id));
     if (d->errors.p) {
         struct reader r = reader_of(d->errors);
         buf_append_z(json, ",\"errors\":");

@@ -1,29 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/request_frame.h"
 
-void request_frame_prepare(struct exchange *x)
-{
-    struct http_request *r = &x->request;
-    for (size_t i = 0; i < r->n_fields; i++) {
-        struct http_field *f = &r->fields[i];
-        struct str name = { r->text + f->name, f->name_n };
-        bool none_match = str_eq(name, STR("if-none-match"));
-        // An If-None-Match compares with the representation that would be sent. For JSON that has
-        // the entity's own tag, so tags of MessagePack variants stay as they are and match nothing.
-        if (str_eq(name, STR("if-match")) || (none_match && media_is_msgpack(x->accept))) {
-            size_t n = f->value_n;
-            etag_strip(r->text + f->value, &n, none_match);
-            f->value_n = (uint16_t)n;
-        }
-    }
-}
+#include "gateway/transform.h"
 
 static size_t collect_headers(const struct exchange *x, const struct frame_route *route,
                               struct frame_pair *pairs)
 {
     size_t n = 0;
     for (size_t i = 0; i < route->n_headers; i++) {
-        struct str value = http_request_field(&x->request, route->headers[i]);
+        struct str value = transform_request_field(x, route->headers[i]);
         if (value.p) {
             pairs[n++] = (struct frame_pair){ route->headers[i], value };
         }

@@ -5,10 +5,6 @@
 
 #include "gateway/exchange.h"
 
-// Makes the entity tags in If-Match and If-None-Match those of the entity itself. Once for each
-// request.
-void request_frame_prepare(struct exchange *x);
-
 // Appends the REQUEST frame for this worker. table is the worker's.
 void request_frame_encode(const struct exchange *x, const struct table *table, uint64_t id,
                           uint32_t deadline_ms, struct buf *frame);

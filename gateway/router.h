@@ -36,6 +36,12 @@ struct service {
     struct table *tables[TABLES_MAX];
 };
 
+// Which rules of the policy (gateway/policy.h) are for a route: sets of their numbers.
+struct route_policy {
+    uint64_t request_edits, answer_edits, notices, masks;
+    bool fields; // clients may choose members of the answer
+};
+
 struct route {
     struct service *service; // NULL: the gateway's own
     route_own_fn *own;       // then
@@ -50,6 +56,7 @@ struct route {
     uint32_t max_body_bytes;       // 0: the default
     struct str operation;          // OpenAPI Operation Object, JSON
     int index[TABLES_MAX];         // its number in each table of the service; -1: not in it
+    struct route_policy policy;    // set by policy_bind()
     struct route_metrics *metrics; // made at the first answer; owned by gateway/stats.c
 };
 

@@ -75,39 +75,12 @@ static void test_content(void **state)
     assert_int_equal(media_content((struct str){ NULL, 0 }), CONTENT_OTHER);
 }
 
-static void assert_stripped(const char *before, bool only_msgpack, const char *after)
-{
-    char text[128];
-    size_t n = strlen(before);
-    memcpy(text, before, n);
-    etag_strip(text, &n, only_msgpack);
-    assert_true(str_eq((struct str){ text, n }, str_of(after)));
-}
-
-static void test_etags(void **state)
-{
-    (void)state;
-    assert_stripped("\"7-m\"", false, "\"7\"");
-    assert_stripped("\"7\"", false, "\"7\"");
-    assert_stripped("\"7-m\", W/\"8-m\" , \"9\"", false, "\"7\", W/\"8\" , \"9\"");
-    assert_stripped("*", false, "*");
-    assert_stripped("\"-m\"", false, "\"\"");
-    assert_stripped("\"m\"", false, "\"m\"");
-    assert_stripped("7-m", false, "7-m");     // no tag
-    assert_stripped("\"7-m", false, "\"7-m"); // not closed
-    assert_stripped("", false, "");
-    assert_stripped("\"7-m\"", true, "\"7\"");
-    assert_stripped("\"7\", \"8-m\"", true, "\"\", \"8\"");
-    assert_stripped("*", true, "*");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accept),
         cmocka_unit_test(test_nothing_acceptable),
         cmocka_unit_test(test_content),
-        cmocka_unit_test(test_etags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
