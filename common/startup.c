@@ -165,12 +165,26 @@ static int expand_instance(struct process_config *config)
     return 0;
 }
 
+// One option after the other, so that every mistake is said and not only the first one.
+static int load_options(const char *binary, const struct config_option *table, void *config)
+{
+    int result = 0;
+    for (; table->name; table++) {
+        char error[CONFIG_ERROR_SIZE];
+        const struct config_option alone[] = { *table, CONFIG_END };
+        int r = config_load(alone, config, error);
+        if (r < 0) {
+            fprintf(stderr, "%s: %s\n", binary, error);
+            result = r;
+        }
+    }
+    return result;
+}
+
 int startup_config(const char *binary, const struct config_option *table, void *config)
 {
-    char error[CONFIG_ERROR_SIZE];
-    int r = config_load(table, config, error);
+    int r = load_options(binary, table, config);
     if (r < 0) {
-        fprintf(stderr, "%s: %s\n", binary, error);
         return r;
     }
     r = expand_instance(config);

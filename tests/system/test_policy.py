@@ -494,7 +494,10 @@ class TestCheckConfig:
         assert result.stderr == (
             'SLUICE_COMPRESSION is "br"; allowed: off, or gzip, zstd or both, separated by a comma\n'
         )
-        assert self.check(tmp_path, SLUICE_DEADLINE="soon").returncode == 78
+        result = self.check(tmp_path, SLUICE_DEADLINE="soon", SLUICE_MAX_BODY="1", SLUICE_HSTS="1")
+        assert result.returncode == 78
+        named = [re.search(r"SLUICE_\w+", line)[0] for line in result.stderr.splitlines()]
+        assert named == ["SLUICE_MAX_BODY", "SLUICE_DEADLINE", "SLUICE_HSTS"]
 
     def test_gateway_does_not_start(self, tmp_path):
         home = tmp_path / "home"
