@@ -63,7 +63,7 @@ static int put(struct maker *m)
 static int make_password(struct maker *m)
 {
     // Where there are accounts already, a new password would open none of them.
-    int r = look(m, "../db/users.db");
+    int r = look(m, "../db/users/users.db");
     if (r == 0) {
         r = look(m, "admin-password");
     }

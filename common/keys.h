@@ -22,7 +22,7 @@
 // Makes what is missing in the directory, which is made itself (0700) or closed for group and
 // others; files are 0600. What is there is not touched, but a jwks.json that lacks the key of
 // token.key gets it added; and a password that was removed stays so once the users store
-// (../db/users.db) exists. Processes that do this at the same time wait for each other. Returns how
+// (../db/users/users.db) exists. Processes that do this at the same time wait for each other. Returns how
 // many of the four files were made or changed, or a negative errno with one line in error that
 // names the file.
 __attribute__((warn_unused_result)) int keys_make(const char *secrets_dir,

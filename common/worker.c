@@ -378,8 +378,8 @@ static int load_cursor_key(struct process *p)
 static int open_store(struct worker *w)
 {
     const struct service *s = w->service;
-    char relative[64];
-    (void)snprintf(relative, sizeof relative, "db/%s.db", s->name);
+    char relative[160];
+    (void)snprintf(relative, sizeof relative, "db/%s/%s.db", s->name, s->name);
     const char *path = process_path(w->process, relative, true);
     if (!path) {
         return -errno;

@@ -19,7 +19,7 @@
 #define FILE_NAME_BYTES 24 // "/orders-2026-11.ndjson" and a NUL
 
 static struct {
-    char parent[PATH_BYTES];    // $SLUICE_HOME/db
+    char parent[PATH_BYTES];    // $SLUICE_HOME/db/orders
     char directory[PATH_BYTES]; // and in it archive
     int64_t keep_ms;            // 0: not configured
 } archive;
@@ -27,8 +27,8 @@ static struct {
 int archive_configure(const char *home, int64_t keep_ms)
 {
     assert(keep_ms > 0);
-    int n = snprintf(archive.parent, sizeof archive.parent, "%s/db", home);
-    int m = snprintf(archive.directory, sizeof archive.directory, "%s/db/archive", home);
+    int n = snprintf(archive.parent, sizeof archive.parent, "%s/db/orders", home);
+    int m = snprintf(archive.directory, sizeof archive.directory, "%s/db/orders/archive", home);
     if (n < 0 || m < 0 || m + FILE_NAME_BYTES > PATH_BYTES) {
         return -ENAMETOOLONG;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Finished orders leave the store for files, so that the store holds what requests need and no
 // more. Once they were delivered or cancelled longer ago than SLUICE_ORDERS_KEEP, orders are
-// appended to $SLUICE_HOME/db/archive/orders-YYYY-MM.ndjson, by the month (UTC) they were finished
+// appended to $SLUICE_HOME/db/orders/archive/orders-YYYY-MM.ndjson, by the month (UTC) they were finished
 // in: one order a line, {"order": as the API showed it, "history": its steps}. A line is on disk
 // before its order is deleted and orders.order.archived published, in one transaction; a crash in
 // between leaves the order in both places, and the next run writes its line again. Readers take an

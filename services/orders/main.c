@@ -165,7 +165,8 @@ static const struct config_option options[] = {
       .fallback = "90d",
       .min = 1000,
       .max = INT64_C(3650) * 24 * 3600 * 1000,
-      .help = "how long delivered and cancelled orders stay before they move to db/archive" },
+      .help =
+          "how long delivered and cancelled orders stay before they move to db/orders/archive" },
     CONFIG_END,
 };
 

@@ -224,7 +224,7 @@ static int open_tokens(const struct users_config *config, const char *home,
 static bool has_store(const char *home)
 {
     char path[PATH_MAX];
-    int n = snprintf(path, sizeof path, "%s/db/users.db", home);
+    int n = snprintf(path, sizeof path, "%s/db/users/users.db", home);
     return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;
 }
 

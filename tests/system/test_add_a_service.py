@@ -112,7 +112,7 @@ def test_service_works_beside_a_running_suite(notes):
 
             # What it hears: a deleted user's notes are deleted.
             assert ada.delete(f"/v1/users/{ada.id}", if_match="*").status == 204
-            database = f"file:{suite.home}/db/notes.db?mode=ro"
+            database = f"file:{suite.home}/db/notes/notes.db?mode=ro"
 
             def count():
                 with sqlite3.connect(database, uri=True) as db:

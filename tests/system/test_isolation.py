@@ -128,7 +128,7 @@ class TestSearchDown:
         sku = add_product(admin, name=f"Rebuilt {word}")["sku"]
         wait_for(lambda: finds(ada, word, sku), 2, "the product is found")
         suite.scale(search=0)
-        for path in (suite.home / "db").glob("search.db*"):
+        for path in (suite.home / "db/search").glob("search.db*"):
             path.unlink()
         suite.scale(search=1)
         wait_for(lambda: finds(ada, word, sku), 10, "the index was built anew")

@@ -287,7 +287,7 @@ class TestStores:
     @pytest.mark.parametrize("kind", ["garbage", "truncated", "flipped", "directory"])
     @pytest.mark.parametrize("service", ["users", "orders"])
     def test_corrupt_store_is_refused(self, used_home, service, kind):
-        path = used_home.home / f"db/{service}.db"
+        path = used_home.home / f"db/{service}/{service}.db"
         assert path.exists()
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -302,7 +302,7 @@ class TestStores:
 
     @pytest.mark.parametrize("kind", ["garbage", "truncated", "flipped"])
     def test_corrupt_index_is_built_anew(self, used_home, kind):
-        path = used_home.home / "db/search.db"
+        path = used_home.home / "db/search/search.db"
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         self.damage(kind, path)
@@ -317,7 +317,7 @@ class TestStores:
 
     def test_corrupt_store_does_not_stop_the_others(self, used_home):
         """`sluice up` says so and goes on trying; users are served meanwhile."""
-        path = used_home.home / "db/orders.db"
+        path = used_home.home / "db/orders/orders.db"
         self.damage("garbage", path)
         used_home.supervisor = subprocess.Popen(
             [BUILD / "sluice", "up"],

@@ -26,16 +26,16 @@
 #define KEEP_MS (90 * DAY_MS)
 #define OCTOBER INT64_C(1791201600000)  // 2026-10-05T12:00:00Z
 #define NOVEMBER INT64_C(1793880000000) // 2026-11-05T12:00:00Z
-#define OCTOBER_FILE "db/archive/orders-2026-10.ndjson"
-#define NOVEMBER_FILE "db/archive/orders-2026-11.ndjson"
+#define OCTOBER_FILE "db/orders/archive/orders-2026-10.ndjson"
+#define NOVEMBER_FILE "db/orders/archive/orders-2026-11.ndjson"
 
 static struct db *db;
 static struct arena memory;
 
 static int open_store(void **state)
 {
-    if (temp_dir_enter(state) || mkdir("db", 0700) || db_open("db/orders.db", DB_WRITER, &db) ||
-        db_script(db, orders_migrations[0]) ||
+    if (temp_dir_enter(state) || mkdir("db", 0700) || mkdir("db/orders", 0700) ||
+        db_open("db/orders/orders.db", DB_WRITER, &db) || db_script(db, orders_migrations[0]) ||
         db_script(db, "CREATE TABLE sluice_outbox(seq INTEGER PRIMARY KEY AUTOINCREMENT,"
                       " time_ms INTEGER NOT NULL, event BLOB NOT NULL) STRICT")) {
         return -1;
@@ -199,7 +199,7 @@ static void nothing_to_do_makes_no_file(void **state)
 {
     (void)state;
     assert_int_equal(run(NOVEMBER), 0);
-    assert_int_equal(access("db/archive", F_OK), -1);
+    assert_int_equal(access("db/orders/archive", F_OK), -1);
 }
 
 // What a crash in the middle of a write leaves: a line without its end.
@@ -222,7 +222,7 @@ static void a_torn_line_is_cut(void **state)
 static void a_file_of_nothing_but_a_torn_line_is_begun_anew(void **state)
 {
     (void)state;
-    assert_int_equal(mkdir("db/archive", 0700), 0);
+    assert_int_equal(mkdir("db/orders/archive", 0700), 0);
     FILE *f = fopen(OCTOBER_FILE, "w");
     assert_non_null(f);
     assert_true(fputs("{\"order\":{\"id\"", f) >= 0);
@@ -236,13 +236,13 @@ static void an_order_stays_when_its_line_cannot_be_written(void **state)
 {
     (void)state;
     add_order(ORDER_DELIVERED, OCTOBER, NULL);
-    FILE *f = fopen("db/archive", "w"); // where the directory should be
+    FILE *f = fopen("db/orders/archive", "w"); // where the directory should be
     assert_non_null(f);
     assert_int_equal(fclose(f), 0);
     assert_int_equal(run(NOVEMBER + KEEP_MS), -ENOTDIR);
     assert_int_equal(count("orders"), 1);
     assert_int_equal(count("sluice_outbox"), 0);
-    assert_int_equal(unlink("db/archive"), 0);
+    assert_int_equal(unlink("db/orders/archive"), 0);
     assert_int_equal(run(NOVEMBER + KEEP_MS), 0);
     assert_int_equal(count("orders"), 0);
 }
@@ -251,7 +251,7 @@ static void a_symbolic_link_is_not_followed(void **state)
 {
     (void)state;
     add_order(ORDER_DELIVERED, OCTOBER, NULL);
-    assert_int_equal(mkdir("db/archive", 0700), 0);
+    assert_int_equal(mkdir("db/orders/archive", 0700), 0);
     assert_int_equal(symlink("../../elsewhere", OCTOBER_FILE), 0);
     assert_int_equal(run(NOVEMBER + KEEP_MS), -ELOOP);
     assert_int_equal(access("elsewhere", F_OK), -1);

@@ -198,12 +198,13 @@ static void test_no_password_for_accounts_that_exist(void **state)
 {
     (void)state;
     assert_int_equal(mkdir("db", 0700), 0);
+    assert_int_equal(mkdir("db/users", 0700), 0);
     assert_int_equal(keys_make("secrets", error), 4);
     assert_int_equal(unlink("secrets/admin-password"), 0);
-    assert_int_equal(file_replace("db/users.db", STR("x"), 0600), 0);
+    assert_int_equal(file_replace("db/users/users.db", STR("x"), 0600), 0);
     assert_int_equal(keys_make("secrets", error), 0);
     assert_int_equal(access("secrets/admin-password", F_OK), -1);
-    assert_int_equal(unlink("db/users.db"), 0);
+    assert_int_equal(unlink("db/users/users.db"), 0);
     assert_int_equal(keys_make("secrets", error), 1);
 }
 
