@@ -363,6 +363,17 @@ int config_load(const struct config_option *table, void *config, char error[CONF
     return r;
 }
 
+void config_forget_secrets(const struct config_option *table)
+{
+    for (const struct config_option *o = table; o->name; o++) {
+        char *value = o->kind == CONFIG_SECRET ? getenv(o->name) : NULL;
+        if (value) {
+            explicit_bzero(value, strlen(value)); // unsetenv() only forgets where it is
+            (void)unsetenv(o->name);              // fails only for a name with '='
+        }
+    }
+}
+
 void config_free(const struct config_option *table, void *config)
 {
     for (const struct config_option *o = table; o->name; o++) {

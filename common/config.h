@@ -22,6 +22,15 @@ enum config_kind {
     CONFIG_SECRET    // char *; NAME or NAME_FILE; never shown, errors included
 };
 
+// What the value is the name of, when the process needs a right to use it (common/confine.h).
+enum config_names {
+    CONFIG_NAMES_NOTHING,
+    CONFIG_NAMES_LISTENER, // endpoints, comma-separated, that are bound
+    CONFIG_NAMES_PEER,     // endpoints, comma-separated, that are connected to
+    CONFIG_NAMES_FILE,     // that is read, with what else its directory has
+    CONFIG_NAMES_DIRECTORY // that is written
+};
+
 struct config_option {
     const char *name; // "SLUICE_LOG_LEVEL"
     enum config_kind kind;
@@ -31,6 +40,7 @@ struct config_option {
     const char *choices;  // for CONFIG_CHOICE
     const char *help;     // one line
     const char *flag; // "--word", for CONFIG_BOOLEAN: on the command line it means true; or NULL
+    enum config_names names; // of a CONFIG_STRING
 };
 
 // Ends a table. A program's table usually begins with CONFIG_COMMON (common/process.h).
@@ -46,6 +56,10 @@ struct config_option {
 // by config until config_free().
 __attribute__((warn_unused_result)) int config_load(const struct config_option *table, void *config,
                                                     char error[CONFIG_ERROR_SIZE]);
+
+// Takes the secrets of the table out of the environment, once they were loaded, and overwrites them
+// where they stood: /proc/PID/environ does not show them, and no child inherits them.
+void config_forget_secrets(const struct config_option *table);
 
 // Frees the strings that config_load() made; config may be half filled.
 void config_free(const struct config_option *table, void *config);

@@ -118,7 +118,11 @@ static int make_key_set(struct maker *m, const struct jwk *key)
 {
     struct buf old;
     buf_init(&old, JWK_SET_MAX_BYTES);
-    int r = look(m, "jwks.json");
+    int r = look(m, "public");
+    if (r == 0) {
+        r = mkdir(m->path, 0700) < 0 ? fail(m, -errno, NULL) : 0;
+    }
+    r = r < 0 ? r : look(m, "public/jwks.json");
     if (r == 1) {
         r = file_read(m->path, JWK_SET_MAX_BYTES, &old);
         if (r < 0) {

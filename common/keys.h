@@ -3,7 +3,8 @@
 //
 //     admin-password   the first admin's (admin@sluice.local): KEYS_PASSWORD characters, a newline
 //     token.key        the Ed25519 key that signs access tokens, one private JWK
-//     jwks.json        the public keys that verify access tokens, a JWK set
+//     public/jwks.json the public keys that verify access tokens, a JWK set: in a directory that
+//                      gateways may read, which may not read the others
 //     cursor.key       64 hexadecimal digits: the key that seals list cursors
 //     curve/           the key pairs of the TCP links (common/curve.h)
 //

@@ -3,6 +3,7 @@
 
 #include "common/admin.h"
 #include "common/clock.h"
+#include "common/confine.h"
 #include "common/home.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -50,6 +51,7 @@ struct process {
     uv_timer_t deadline; // of draining, then of closing
     enum phase phase;
     int status;               // to exit with
+    unsigned sandbox;         // parts in force
     int64_t started_ms;       // monotonic
     char reason[REASON_SIZE]; // why it is not ready
     struct path *paths;       // that process_path() gave out
@@ -140,8 +142,21 @@ static struct metric log_metrics[] = {
 
 #define N_LOG_METRICS (sizeof(log_metrics) / sizeof(log_metrics[0]))
 
+#define SANDBOX_METRIC(label_)                                                                     \
+    METRIC_GAUGE_INIT("sluice_sandbox", "Whether this part of the sandbox is in force (1 or 0).",  \
+                      "part=\"" label_ "\"")
+
+static struct metric sandbox_metrics[SANDBOX_PARTS] = {
+    SANDBOX_METRIC("files"),        SANDBOX_METRIC("ports"),  SANDBOX_METRIC("signals"),
+    SANDBOX_METRIC("system-calls"), SANDBOX_METRIC("memory"),
+};
+
 static void register_metrics(struct process *p)
 {
+    for (size_t i = 0; i < SANDBOX_PARTS; i++) {
+        metric_set(&sandbox_metrics[i], (p->sandbox & 1u << i) != 0);
+        metrics_register(&sandbox_metrics[i]);
+    }
     metric_set(&build_info, 1);
     metrics_register(&build_info);
     for (size_t i = 0; i < N_LOG_METRICS; i++) {
@@ -156,6 +171,9 @@ static void register_metrics(struct process *p)
 static void unregister_metrics(struct process *p)
 {
     metrics_unregister(&build_info);
+    for (size_t i = 0; i < SANDBOX_PARTS; i++) {
+        metrics_unregister(&sandbox_metrics[i]);
+    }
     for (size_t i = 0; i < N_LOG_METRICS; i++) {
         metrics_unregister(&log_metrics[i]);
     }
@@ -428,6 +446,19 @@ static void start_log(const char *binary, const struct process_config *config)
     log_init(binary, config->instance, (enum log_level)level, format);
 }
 
+// While there is one thread. Returns 0 or a negative errno after saying why.
+static int enter_sandbox(const char *binary, const struct config_option *table,
+                         const struct process_config *config, const struct process_right *rights,
+                         unsigned *ret_parts)
+{
+    char error[CONFIG_ERROR_SIZE];
+    int r = confine_enter(table, config, rights, ret_parts, error);
+    if (r < 0) {
+        fprintf(stderr, "%s: %s\n", binary, error);
+    }
+    return r;
+}
+
 // Makes the process from a config that was read. On failure the line is printed and *ret_exit set.
 static int start(const char *binary, const struct config_option *table,
                  struct process_config *config, const struct process_callbacks *callbacks,
@@ -440,6 +471,11 @@ static int start(const char *binary, const struct config_option *table,
     }
     startup_limits();
     start_log(binary, config);
+    unsigned sandbox;
+    r = enter_sandbox(binary, table, config, callbacks->rights, &sandbox);
+    if (r < 0) {
+        return r;
+    }
     struct process *p = calloc(1, sizeof(*p));
     r = p ? open_handles(p) : -ENOMEM;
     if (r < 0) {
@@ -451,6 +487,7 @@ static int start(const char *binary, const struct config_option *table,
     p->binary = binary;
     p->table = table;
     p->config = config;
+    p->sandbox = sandbox;
     p->started_ms = clock_mono_ms();
     set_reason(p, "starting");
     register_metrics(p);
@@ -465,7 +502,9 @@ static int start(const char *binary, const struct config_option *table,
         return r;
     }
     p->callbacks = *callbacks;
-    log_info("%s %s starts in %s", binary, SLUICE_VERSION, config->home);
+    char parts[CONFINE_TEXT_SIZE];
+    confine_text(sandbox, parts);
+    log_info("%s %s starts in %s; sandbox: %s", binary, SLUICE_VERSION, config->home, parts);
     *ret_exit = EXIT_OK;
     *ret_process = p;
     return 0;

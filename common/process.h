@@ -9,6 +9,7 @@
 #define COMMON_PROCESS_H
 
 #include "common/config.h"
+#include "common/sandbox.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -38,6 +39,7 @@ struct process_config {
     char *log_level;  // SLUICE_LOG_LEVEL
     char *log_format; // SLUICE_LOG_FORMAT
     char *admin;      // SLUICE_ADMIN
+    char *sandbox;    // SLUICE_SANDBOX: on, off, require
 };
 
 // default_admin is usually NULL: without SLUICE_ADMIN the admin listener is
@@ -61,12 +63,24 @@ struct process_config {
       .choices = "auto|json|text", .help = "auto: text on a terminal, else JSON" },                \
     { .name = "SLUICE_ADMIN", .kind = CONFIG_STRING,                                               \
       .offset = offsetof(struct_, common.admin), .fallback = default_admin, .min = 0, .max = 200,  \
+      .names = CONFIG_NAMES_LISTENER,                                                              \
       .help = "admin listeners: one or two of unix:NAME (below $SLUICE_HOME/run) and "             \
-              "HOST:PORT, with a comma; or none; not set: unix:<instance>.admin.sock" }
+              "HOST:PORT, with a comma; or none; not set: unix:<instance>.admin.sock" },           \
+    { .name = "SLUICE_SANDBOX", .kind = CONFIG_CHOICE,                                             \
+      .offset = offsetof(struct_, common.sandbox), .fallback = "on",                               \
+      .choices = "on|off|require",                                                                 \
+      .help = "on: the process gives up what it does not need, as far as the kernel can; "         \
+              "require: it does not start where a part of that is missing" }
 // clang-format on
 
 struct process;
 struct admin;
+
+// A path that a program uses, and for what; everything else is out of its reach (common/sandbox.h).
+struct process_right {
+    const char *path; // absolute, or below SLUICE_HOME
+    enum sandbox_right right;
+};
 
 struct process_callbacks {
     // The first SIGTERM or SIGINT: finish what was accepted, then call process_stop(). After
@@ -78,6 +92,7 @@ struct process_callbacks {
     void *data;
     const struct process_command *commands; // ended by name NULL; NULL: none
     void *command_config;                   // what their run gets
+    const struct process_right *rights;     // ended by path NULL; NULL: none but everybody's
 };
 
 // A word on the command line that does something else than to serve. It runs without a loop, after
@@ -92,7 +107,8 @@ struct process_command {
 // Handles --help, --version, `healthcheck` (asks the admin listener of the running process for
 // /readyz: exits 0 or 1), the program's own commands, and anything else by a usage error; loads
 // config; makes and checks SLUICE_HOME; sets up logging, limits (no core files, as many descriptors as allowed, umask 077),
-// signals and the admin listener; keeps czmq's hands off signals. Call first in run(), while there
+// signals and the admin listener; keeps czmq's hands off signals; forgets the environment's secrets
+// and enters the sandbox. Call first in run(), while there
 // is one thread. binary, table and config must live until process_run() returned; config is freed
 // by it, or by process_open() itself when that does not return 0. Returns 0 with *ret_process set;
 // or 1 when the program is done (help was printed, health was checked, a command has run): return

@@ -187,6 +187,7 @@ int startup_config(const char *binary, const struct config_option *table, void *
     if (r < 0) {
         return r;
     }
+    config_forget_secrets(table);
     r = expand_instance(config);
     if (r < 0) {
         fprintf(stderr,

@@ -34,8 +34,8 @@ enum startup_command startup_command(const char *binary, const char *summary,
 int startup_run(const char *binary, const struct process_command *command,
                 struct process_config *config, void *own);
 
-// Loads config and checks the instance's name. Every wrong option is printed. Returns 0 or a
-// negative errno.
+// Loads config, takes its secrets out of the environment and checks the instance's name. Every wrong
+// option is printed. Returns 0 or a negative errno.
 __attribute__((warn_unused_result)) int
 startup_config(const char *binary, const struct config_option *table, void *config);
 

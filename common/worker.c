@@ -31,6 +31,8 @@
 #define MAX_OPTIONS 48
 #define MAX_SUBSCRIPTIONS 8
 #define MAX_PERIODICS 8
+#define MAX_RIGHTS 16
+#define STORE_NAME_BYTES 80
 #define CURSOR_KEY_BYTES 32
 #define EXPIRE_EVERY_MS 60000 // how often kept answers are looked through
 #define LINGER_MS 500         // for the last answers of a worker that stops
@@ -46,6 +48,7 @@ static const struct config_option kit_options[] = {
     { .name = "SLUICE_GATEWAYS",
       .kind = CONFIG_STRING,
       .offset = offsetof(struct worker_config, gateways),
+      .names = CONFIG_NAMES_PEER,
       .min = 1,
       .max = 1024,
       .help = "where gateways are: ipc://PATTERN or tcp://NAME:PORT, comma-separated. "
@@ -53,6 +56,7 @@ static const struct config_option kit_options[] = {
     { .name = "SLUICE_QUEUE",
       .kind = CONFIG_STRING,
       .offset = offsetof(struct worker_config, queue),
+      .names = CONFIG_NAMES_PEER,
       .min = 1,
       .max = 256,
       .help = "the event queue. Not set: ipc://$SLUICE_HOME/run/queue.sock" },
@@ -563,6 +567,31 @@ static void join_options(const struct service *s, const char *instance, struct c
     table[n] = (struct config_option)CONFIG_END;
 }
 
+// The kit's paths, the store's directory and the service's own as one list.
+static void join_rights(const struct service *s, char store[STORE_NAME_BYTES],
+                        struct process_right rights[MAX_RIGHTS])
+{
+    static const struct process_right kit[] = {
+        { "secrets/cursor.key", SANDBOX_READ },
+        { "secrets/curve/client.key", SANDBOX_READ },
+        { "secrets/curve/client.key_secret", SANDBOX_READ },
+        { "secrets/curve/public", SANDBOX_READ },
+    };
+    size_t n = 0;
+    for (; n < sizeof kit / sizeof *kit; n++) {
+        rights[n] = kit[n];
+    }
+    if (s->n_migrations) {
+        (void)snprintf(store, STORE_NAME_BYTES, "db/%s", s->name);
+        rights[n++] = (struct process_right){ store, SANDBOX_WRITE };
+    }
+    for (size_t i = 0; s->rights && s->rights[i].path; i++) {
+        assert(n < MAX_RIGHTS - 1);
+        rights[n++] = s->rights[i];
+    }
+    rights[n] = (struct process_right){ NULL, 0 };
+}
+
 static void free_worker(struct worker *w)
 {
     if (w->service->on_close) {
@@ -577,8 +606,9 @@ static void free_worker(struct worker *w)
 
 int worker_main(const struct service *service, int argc, char **argv)
 {
-    char binary[64], instance[64];
+    char binary[64], instance[64], store[STORE_NAME_BYTES];
     struct config_option table[MAX_OPTIONS];
+    struct process_right rights[MAX_RIGHTS];
     struct worker *w = calloc(1, sizeof *w);
     struct worker_config *config = calloc(1, sizeof *config + service->config_bytes);
     if (!w || !config || sodium_init() < 0) {
@@ -589,9 +619,11 @@ int worker_main(const struct service *service, int argc, char **argv)
     (void)snprintf(binary, sizeof binary, "sluice-%s", service->name);
     (void)snprintf(instance, sizeof instance, "%s-1", service->name);
     join_options(service, instance, table);
+    join_rights(service, store, rights);
     w->service = service;
     w->config = config;
-    struct process_callbacks callbacks = { on_drain, on_close, w, service->commands, config + 1 };
+    struct process_callbacks callbacks = { on_drain,          on_close,   w,
+                                           service->commands, config + 1, rights };
     int status = EXIT_FAILED;
     if (process_open(binary, service->summary, table, config, argc, argv, &callbacks, &w->process,
                      &status)) {

@@ -19,6 +19,7 @@
 
 #include "common/call.h"
 #include "common/config.h"
+#include "common/process.h"
 #include "proto/queue_frames.h"
 
 #define WORKER_COMPUTE_THREADS 2     // argon2id takes 19 MiB and a core each
@@ -117,6 +118,8 @@ struct service {
     // before writes are served. Runs in the writer thread. May be NULL.
     int (*on_writer)(struct db *db, int64_t now_ms);
     void (*on_close)(void);
+    // Paths that it uses besides its store, as in common/process.h, ended by path NULL; NULL: none.
+    const struct process_right *rights;
     // Words of its own on the command line; their config is the service's struct. Ended by name
     // NULL; NULL: none.
     const struct process_command *commands;

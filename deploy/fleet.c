@@ -7,6 +7,7 @@
 #include "common/process.h"
 #include "deploy/child.h"
 #include "deploy/notifications.h"
+#include "deploy/secrets.h"
 #include "deploy/rundir.h"
 
 #include <assert.h>
@@ -106,6 +107,10 @@ static void on_exec(struct child *c, void *data)
     set_or_exit("SLUICE_HOME", f->options.home);
     set_or_exit("SLUICE_INSTANCE", c->name);
     set_or_exit("NOTIFY_SOCKET", f->notify_path);
+    if (secrets_give(c->service) < 0) {
+        log_error("no memory for the secrets of %s", c->name);
+        _exit(EXIT_FAILURE);
+    }
     if (strcmp(services[c->service].name, "gateway") == 0) {
         hand_over_listener(f);
         set_expected(f);

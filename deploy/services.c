@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// See services.h. To add a service: a line in each of the two tables here, its number in deploy/env/*.env, itself
+// See services.h. To add a service: a line in the tables here, its number in deploy/env/*.env, itself
 // and its volume in docker-compose.yml.
 #include "deploy/services.h"
 
@@ -13,6 +13,11 @@ const struct service_entry services[SERVICES] = {
     [ORDERS] = { "orders", "sluice-orders", 0, SERVICES_MAX_PROCESSES, 1, true },
     [SEARCH] = { "search", "sluice-search", 0, SERVICES_MAX_PROCESSES, 1, true },
     [GATEWAY] = { "gateway", "sluice-gateway", 0, SERVICES_MAX_PROCESSES, 0, false },
+};
+
+const struct service_secret services_secrets[SERVICES_SECRETS] = {
+    { "SLUICE_TOKEN_KEY", USERS },
+    { "SLUICE_ADMIN_PASSWORD", USERS },
 };
 
 #define OPTION(name_, kind_, field_, ...)                                                          \
@@ -38,6 +43,9 @@ const struct config_option services_options[] = {
            .choices = "debug|info|warn|error", .help = "lines below this are not written"),
     OPTION("SLUICE_LOG_FORMAT", CONFIG_CHOICE, log_format, .fallback = "auto",
            .choices = "auto|json|text", .help = "auto: text on a terminal, else JSON"),
+    OPTION("SLUICE_SANDBOX", CONFIG_CHOICE, sandbox, .fallback = "on", .choices = "on|off|require",
+           .help = "on: every process gives up what it does not need, as far as the kernel can; "
+                   "require: none starts where a part of that is missing"),
     COUNT("SLUICE_SCALE_USERS", USERS),
     COUNT("SLUICE_SCALE_ORDERS", ORDERS),
     COUNT("SLUICE_SCALE_SEARCH", SEARCH),

@@ -20,6 +20,17 @@ struct service_entry {
     bool registers;     // at the gateways, which may wait for it
 };
 
+#define SERVICES_SECRETS 2
+
+// A variable of the environment that is a secret, and the one service that gets it: every
+// CONFIG_SECRET of the programs' tables.
+struct service_secret {
+    const char *name;
+    int service;
+};
+
+extern const struct service_secret services_secrets[SERVICES_SECRETS];
+
 // In the order of a rolling restart.
 extern const struct service_entry services[SERVICES];
 
@@ -33,6 +44,7 @@ struct supervisor_config {
     char *admin_listen; // NULL: by the port of listen
     char *log_level;
     char *log_format;
+    char *sandbox;
     int64_t counts[SERVICES]; // processes to start with
 };
 

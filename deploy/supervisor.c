@@ -4,6 +4,7 @@
 #include "deploy/supervisor.h"
 
 #include "common/clock.h"
+#include "common/confine.h"
 #include "common/keys.h"
 #include "common/log.h"
 #include "common/notify.h"
@@ -13,6 +14,7 @@
 #include "deploy/fleet.h"
 #include "deploy/listener.h"
 #include "deploy/rundir.h"
+#include "deploy/secrets.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -317,6 +319,21 @@ static void raise_limits(void)
     }
 }
 
+// What is left to it is inherited by all that it starts.
+static int enter_sandbox(const struct supervisor *s)
+{
+    char error[CONFIG_ERROR_SIZE], text[CONFINE_TEXT_SIZE];
+    unsigned parts;
+    int r = confine_supervisor(s->config->sandbox, &parts, error);
+    if (r < 0) {
+        log_error("%s", error);
+        return r;
+    }
+    confine_text(parts, text);
+    log_info("sluice " SLUICE_VERSION " starts in %s; sandbox: %s", s->home, text);
+    return 0;
+}
+
 static int run(struct supervisor *s)
 {
     static const char *const levels[] = { "debug", "info", "warn", "error" };
@@ -328,6 +345,9 @@ static int run(struct supervisor *s)
              strcmp(s->config->log_format, "json") == 0   ? LOG_FORMAT_JSON
              : strcmp(s->config->log_format, "text") == 0 ? LOG_FORMAT_TEXT
                                                           : LOG_FORMAT_AUTO);
+    if (enter_sandbox(s) < 0) {
+        return EXIT_CONFIG;
+    }
     raise_limits();
     (void)signal(SIGPIPE, SIG_IGN); // SIGPIPE can be ignored
     int r = rundir_write_pid(s->lock_fd);
@@ -368,6 +388,9 @@ int supervisor_up(const struct supervisor_config *config, const char *bin_dir, b
     s.detached = detach;
     s.tell_fd = -1;
     s.start_ms = clock_mono_ms();
+    if (secrets_take() < 0) {
+        return refuse("no memory");
+    }
     int status = close_stdin();
     status = status ? status : prepare(&s);
     if (status != EXIT_OK || !detach) {

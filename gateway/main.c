@@ -185,8 +185,9 @@ static int open_curve(struct gateway *g)
 
 static int open_authenticator(struct gateway *g)
 {
-    const char *path = g->config.jwks_file ? g->config.jwks_file
-                                           : process_path(g->process, "secrets/jwks.json", false);
+    const char *path = g->config.jwks_file
+                           ? g->config.jwks_file
+                           : process_path(g->process, "secrets/public/jwks.json", false);
     if (!path) {
         return fail(g, -ENOMEM, "SLUICE_JWKS_FILE", "", "");
     }
@@ -280,6 +281,14 @@ static int open_all(struct gateway *g)
     return rc;
 }
 
+static const struct process_right rights[] = {
+    { "secrets/public", SANDBOX_READ }, // the directory: jwks.json is replaced by a new file
+    { "secrets/curve/gateway.key", SANDBOX_READ },
+    { "secrets/curve/gateway.key_secret", SANDBOX_READ },
+    { "secrets/curve/public", SANDBOX_READ },
+    { NULL, 0 },
+};
+
 static int run(int argc, char **argv)
 {
     int status = EXIT_FAILED;
@@ -291,7 +300,8 @@ static int run(int argc, char **argv)
                                            .on_close = on_close,
                                            .data = g,
                                            .commands = gateway_commands,
-                                           .command_config = &g->config };
+                                           .command_config = &g->config,
+                                           .rights = rights };
     if (process_open("sluice-gateway", "the HTTP edge of Sluice", gateway_options, &g->config, argc,
                      argv, &callbacks, &g->process, &status)) {
         free(g);

@@ -15,22 +15,32 @@
         .fallback = fallback_, .choices = choices_, .help = help_                                  \
     }
 
+// One whose value needs a right.
+#define NAMING(name_, field, fallback_, max_, names_, help_)                                       \
+    {                                                                                              \
+        .name = name_, .kind = CONFIG_STRING, .offset = offsetof(struct gateway_config, field),    \
+        .fallback = fallback_, .min = 1, .max = max_, .names = names_, .help = help_               \
+    }
+
 const struct config_option gateway_options[] = {
     CONFIG_COMMON(struct gateway_config, "gateway-1", NULL),
-    OPTION("SLUICE_LISTEN", CONFIG_STRING, listen, "127.0.0.1:8080", 1, 200,
+    NAMING("SLUICE_LISTEN", listen, "127.0.0.1:8080", 200, CONFIG_NAMES_LISTENER,
            "HOST:PORT of the public listener; an inherited socket (LISTEN_FDS) goes before it"),
-    OPTION("SLUICE_GATEWAY_BIND", CONFIG_STRING, bind, NULL, 1, 300,
+    NAMING("SLUICE_GATEWAY_BIND", bind, NULL, 300, CONFIG_NAMES_LISTENER,
            "where workers connect; default ipc://$SLUICE_HOME/run/gateway/<instance>.sock"),
-    OPTION("SLUICE_QUEUE", CONFIG_STRING, queue, NULL, 1, 300,
+    NAMING("SLUICE_QUEUE", queue, NULL, 300, CONFIG_NAMES_PEER,
            "the event queue; default ipc://$SLUICE_HOME/run/queue.sock"),
-    OPTION("SLUICE_JWKS_FILE", CONFIG_STRING, jwks_file, NULL, 1, 1024,
-           "public keys of access tokens; default $SLUICE_HOME/secrets/jwks.json"),
+    NAMING("SLUICE_JWKS_FILE", jwks_file, NULL, 1024, CONFIG_NAMES_FILE,
+           "public keys of access tokens, in a directory that has nothing secret; "
+           "default $SLUICE_HOME/secrets/public/jwks.json"),
     OPTION("SLUICE_TOKEN_ISSUER", CONFIG_STRING, issuer, "sluice", 1, 200,
            "iss that access tokens must have"),
     OPTION("SLUICE_TOKEN_AUDIENCE", CONFIG_STRING, audience, "sluice", 1, 200,
            "aud that access tokens must have"),
-    OPTION("SLUICE_EXTERNAL_ISSUERS", CONFIG_STRING, externals, NULL, 1, 1024,
-           "JSON file of other issuers whose access tokens are taken (docs/tokens.md)"),
+    NAMING(
+        "SLUICE_EXTERNAL_ISSUERS", externals, NULL, 1024, CONFIG_NAMES_FILE,
+        "JSON file of other issuers whose access tokens are taken (docs/tokens.md); their keys are "
+        "in its directory or below"),
     OPTION("SLUICE_ACCESS_LOG", CONFIG_BOOLEAN, access_log, "true", 0, 0,
            "one log line for each answer"),
     OPTION("SLUICE_MAX_CONNECTIONS", CONFIG_INTEGER, max_connections, "10000", 1, 1000000,
@@ -75,7 +85,7 @@ const struct config_option gateway_options[] = {
            "between two requests"),
     OPTION("SLUICE_WRITE_TIMEOUT", CONFIG_DURATION, stall_ms, "10s", 100, 600000,
            "for a client that takes nothing of its answer"),
-    OPTION("SLUICE_POLICY", CONFIG_STRING, policy, NULL, 1, 1024,
+    NAMING("SLUICE_POLICY", policy, NULL, 1024, CONFIG_NAMES_FILE,
            "file with CORS, header, masking and rewriting rules (docs/policy.md); read again when "
            "it changes"),
     OPTION("SLUICE_COMPRESSION", CONFIG_STRING, compression, "zstd,gzip", 1, 32,

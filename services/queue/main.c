@@ -14,6 +14,7 @@ static const struct config_option options[] = {
     { .name = "SLUICE_QUEUE_BIND",
       .kind = CONFIG_STRING,
       .offset = offsetof(struct server_config, bind),
+      .names = CONFIG_NAMES_LISTENER,
       .min = 1,
       .max = 1024,
       .help = "where clients connect, ipc:///path or tcp://host:port; not set: "
@@ -45,6 +46,7 @@ static const struct config_option options[] = {
     { .name = "SLUICE_QUEUE_ARCHIVE",
       .kind = CONFIG_STRING,
       .offset = offsetof(struct server_config, archive),
+      .names = CONFIG_NAMES_DIRECTORY,
       .min = 1,
       .max = 4096,
       .help = "directory where sealed segments are kept compressed, and read from; not set: none. "
@@ -76,6 +78,14 @@ static const struct config_option options[] = {
               "false: names what is lost, serves the rest",
       .flag = "--strict" },
     CONFIG_END
+};
+
+static const struct process_right rights[] = {
+    { "queue", SANDBOX_WRITE },
+    { "secrets/curve/queue.key", SANDBOX_READ },
+    { "secrets/curve/queue.key_secret", SANDBOX_READ },
+    { "secrets/curve/public", SANDBOX_READ },
+    { NULL, 0 },
 };
 
 static void on_drain(struct process *p, void *data)
@@ -116,9 +126,9 @@ static int run(int argc, char **argv)
     static struct retention retention;
     struct process *process;
     struct server *server = NULL;
-    const struct process_callbacks callbacks = { .on_drain = on_drain,
-                                                 .on_close = on_close,
-                                                 .data = &server };
+    const struct process_callbacks callbacks = {
+        .on_drain = on_drain, .on_close = on_close, .data = &server, .rights = rights
+    };
     int status;
     if (process_open("sluice-queue",
                      "The durable event queue of Sluice. With --verify DIR [ARCHIVE] it only "

@@ -48,7 +48,7 @@ static int begin_work(struct work *w, const char *home)
 {
     char dir[PATH_MAX];
     if (make_path(home, "", dir) || make_path(home, "token.key", w->token) ||
-        make_path(home, "token.next.key", w->next) || make_path(home, "jwks.json", w->set)) {
+        make_path(home, "token.next.key", w->next) || make_path(home, "public/jwks.json", w->set)) {
         return fail(w, -ENAMETOOLONG, home, NULL);
     }
     w->lock_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -179,6 +179,12 @@ static const struct route routes[] = {
 
 // clang-format on
 
+static const struct process_right rights[] = {
+    { "secrets",
+      SANDBOX_WRITE }, // it rotates the token keys, and each one is put there by a rename
+    { NULL, 0 },
+};
+
 static const struct periodic periodics[] = {
     { .name = "expire-sessions", .every_ms = MINUTE_MS, .run = on_sessions_expire },
     { .name = "expire-api-keys", .every_ms = MINUTE_MS, .run = on_api_keys_expire },
@@ -301,6 +307,7 @@ int main(int argc, char **argv)
         .on_writer = on_first_admin,
         .on_close = on_close,
         .commands = commands,
+        .rights = rights,
     };
     return worker_main(&users, argc, argv);
 }

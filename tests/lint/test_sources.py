@@ -9,7 +9,7 @@ import rules
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = ["gateway", "services", "common", "proto", "deploy"]
-PACKAGES = ["libuv", "libzmq", "libczmq", "sqlite3", "libsodium", "libllhttp", "yyjson"]
+PACKAGES = ["libuv", "libzmq", "libczmq", "sqlite3", "libsodium", "libseccomp", "libllhttp", "yyjson"]
 
 
 def files(folders, *patterns):

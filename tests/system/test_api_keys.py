@@ -47,7 +47,7 @@ class TestMaking:
         assert answer.headers["Cache-Control"] == "no-store"
         (listed,) = eve.get("/v1/api-keys").json()["items"]
         assert listed == {name: value for name, value in key.items() if name != "key"}
-        with sqlite3.connect(f"file:{suite.home}/db/users.db?mode=ro", uri=True) as store:
+        with sqlite3.connect(f"file:{suite.home}/db/users/users.db?mode=ro", uri=True) as store:
             rows = store.execute("SELECT * FROM api_keys WHERE id = ?", [key["id"]]).fetchall()
         assert hashlib.sha256(key["key"].encode()).digest() in rows[0]
         assert key["key"] not in str(rows)

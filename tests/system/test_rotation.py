@@ -18,7 +18,7 @@ def rotate(suite, **environment):
 
 
 def kids(suite):
-    return [key["kid"] for key in json.loads(suite.secret("jwks.json"))["keys"]]
+    return [key["kid"] for key in json.loads(suite.secret("public/jwks.json"))["keys"]]
 
 
 def signing(suite):
@@ -125,7 +125,7 @@ def test_old_keys_go_when_their_time_has_come(own_suite):
     own_suite.up()
     first = signing(own_suite)
     assert rotate(own_suite).returncode == 0
-    path = own_suite.home / "secrets/jwks.json"
+    path = own_suite.home / "secrets/public/jwks.json"
     keys = json.loads(path.read_text())
     old = next(key for key in keys["keys"] if key["kid"] == first)
     assert 24 * 3600 < old["exp"] - time.time() < 26 * 3600
@@ -148,7 +148,7 @@ def test_rotates_by_age(own_suite):
 @pytest.mark.parametrize(
     "spoil, said",
     [
-        (lambda s: (s / "jwks.json").write_text("[]"), "not a JWK set"),
+        (lambda s: (s / "public/jwks.json").write_text("[]"), "not a JWK set"),
         (lambda s: (s / "token.key").write_text("{}"), "not a private Ed25519 JWK"),
         (lambda s: (s / "token.key").unlink(), "`sluice init` makes it"),
     ],

@@ -193,7 +193,7 @@ class TestHome:
         "program,name",
         [
             ("sluice-users", "token.key"),
-            ("sluice-gateway", "jwks.json"),
+            ("sluice-gateway", "public/jwks.json"),
             ("sluice-orders", "cursor.key"),
         ],
     )
@@ -204,16 +204,16 @@ class TestHome:
         if content is not None:
             path.write_text(content)
         line = complaint(start(program, home, SLUICE_LISTEN=f"127.0.0.1:{free_port()}"))
-        assert name in line or str(path) in line or "key" in line, line
+        assert path.name in line or str(path) in line or "key" in line, line
 
     def test_keys_are_made_once(self, home):
         before = {
-            path.name: path.read_bytes() for path in (home / "secrets").iterdir() if path.is_file()
+            path.name: path.read_bytes() for path in (home / "secrets").rglob("*") if path.is_file()
         }
         assert len(before) >= 4
         assert run("sluice", "init", env={**CLEAN, "SLUICE_HOME": str(home)}).returncode == 0
         assert before == {
-            path.name: path.read_bytes() for path in (home / "secrets").iterdir() if path.is_file()
+            path.name: path.read_bytes() for path in (home / "secrets").rglob("*") if path.is_file()
         }
 
 

@@ -110,6 +110,8 @@ static const struct process_command commands[] = {
     { .name = NULL },
 };
 
+static const struct process_right rights[] = { { "own", SANDBOX_WRITE }, { NULL, 0 } };
+
 static int run_program(int argc, char **argv, step_fn *set_up, struct program *program)
 {
     struct config config = { 0 };
@@ -117,7 +119,8 @@ static int run_program(int argc, char **argv, step_fn *set_up, struct program *p
                                            .on_close = on_close,
                                            .data = program,
                                            .commands = commands,
-                                           .command_config = &config };
+                                           .command_config = &config,
+                                           .rights = rights };
     struct process *p = NULL;
     int exit_status = -1;
     int r = process_open("sluice-test", "A program for tests.", table, &config, argc, argv,
@@ -796,10 +799,15 @@ static void check_paths(struct program *program)
     assert(path && strstr(path, "/var/run/gateway/x.sock") && access("var/run/gateway", F_OK) < 0);
     assert(process_path(p, "run/gateway/x.sock", true) == path); // one path, one string
     assert(access("var/run/gateway", F_OK) == 0);
-    FILE *file = fopen("var/file", "w");
+    FILE *file = fopen("var/own/file", "w");
     assert(file);
     fclose(file);
-    assert(!process_path(p, "file/below/x", true) && errno == ENOTDIR);
+    assert(!process_path(p, "own/file/below/x", true) && errno == ENOTDIR);
+    file = fopen("var/file", "w"); // no right: refused, where the kernel has Landlock
+    assert(file || errno == EACCES);
+    if (file) {
+        fclose(file);
+    }
     be_ready(program);
 }
 

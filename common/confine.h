@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// Which rights a process keeps: what its configuration names (the column `names` of its option
+// table), what its program asks for, and the few paths of the system that every process reads.
+// sandbox.h says what becomes of the rest. Only process.c uses it.
+#ifndef COMMON_CONFINE_H
+#define COMMON_CONFINE_H
+
+#include "common/config.h"
+#include "common/sandbox.h"
+
+struct process_config;
+struct process_right;
+
+// config is the program's, read by the table, with an absolute home. rights may be NULL.
+// SLUICE_SANDBOX=off does nothing. Call it with one thread. Returns 0 with *ret_parts set, or a
+// negative errno with a line in error: -ENOTSUP when SLUICE_SANDBOX=require and a part cannot be
+// had.
+__attribute__((warn_unused_result)) int confine_enter(const struct config_option *table,
+                                                      const struct process_config *config,
+                                                      const struct process_right *rights,
+                                                      unsigned *ret_parts,
+                                                      char error[CONFIG_ERROR_SIZE]);
+
+// The same for SLUICE_SANDBOX=mode of a program that has no files of its own: system calls and
+// memory only.
+__attribute__((warn_unused_result)) int confine_supervisor(const char *mode, unsigned *ret_parts,
+                                                           char error[CONFIG_ERROR_SIZE]);
+
+// Names of the parts, with blanks between them, for a log line: those in parts, or "none".
+#define CONFINE_TEXT_SIZE 64
+void confine_text(unsigned parts, char text[CONFINE_TEXT_SIZE]);
+
+#endif

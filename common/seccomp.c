@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+// Calls are found by their names, when the program runs: libseccomp knows the numbers of each
+// architecture, and a call that it or the architecture does not have needs no rule.
+#include "common/seccomp.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/socket.h>
+
+#if defined(__s390__) || defined(__s390x__)
+#define CLONE_FLAGS 1 // which argument of clone they are
+#else
+#define CLONE_FLAGS 0
+#endif
+
+#define SOCKET_TYPE_MASK 0xF // without SOCK_CLOEXEC and SOCK_NONBLOCK
+#define NETLINK_ROUTE_PROTOCOL 0
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
+
+// Of no use to any process.
+static const char *const of_nobody[] = {
+    // mounts and namespaces
+    "mount", "umount", "umount2", "mount_setattr", "move_mount", "open_tree", "fsopen", "fsmount",
+    "fsconfig", "fspick", "pivot_root", "chroot", "unshare", "setns",
+    // the machine
+    "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot",
+    "swapon", "swapoff", "syslog", "acct", "quotactl", "quotactl_fd", "settimeofday",
+    "clock_settime", "clock_settime64", "clock_adjtime", "clock_adjtime64", "adjtimex", "stime",
+    "sethostname", "setdomainname", "ioperm", "iopl", "vhangup", "nfsservctl", "_sysctl",
+    // parts of the kernel with a history
+    "bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter",
+    "io_uring_register", "keyctl", "add_key", "request_key", "modify_ldt", "vm86", "vm86old",
+    "lookup_dcookie", "uselib", "ustat", "open_by_handle_at", "mknod", "mknodat",
+    // other users
+    "setuid", "setuid32", "setgid", "setgid32", "setreuid", "setreuid32", "setregid", "setregid32",
+    "setresuid", "setresuid32", "setresgid", "setresgid32", "setgroups", "setgroups32", "setfsuid",
+    "setfsuid32", "setfsgid", "setfsgid32", "capset",
+    // other processes' memory and descriptors
+    "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp", NULL
+};
+
+// Of no use to a process that starts none.
+static const char *const of_supervisors[] = { "execve", "execveat",          "fork", "vfork",
+                                              "kill",   "pidfd_send_signal", NULL };
+
+static int refuse(scmp_filter_ctx filter, const char *name)
+{
+    int number = seccomp_syscall_resolve_name(name);
+    if (number == __NR_SCMP_ERROR) {
+        return 0;
+    }
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
+    return rc == -EDOM || rc == -EACCES ? 0 : rc; // not of this architecture
+}
+
+static int refuse_all(scmp_filter_ctx filter, const char *const *names)
+{
+    int rc = 0;
+    for (; rc == 0 && *names; names++) {
+        rc = refuse(filter, *names);
+    }
+    return rc;
+}
+
+// New processes, unless it is a supervisor's, and namespaces in any case. The flags of clone3 are
+// in memory, where a filter cannot look.
+static int refuse_clones(scmp_filter_ctx filter, bool starts_processes)
+{
+    static const unsigned long namespaces[] = { CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET,
+                                                CLONE_NEWNS,     CLONE_NEWPID, CLONE_NEWUSER,
+                                                CLONE_NEWUTS,    CLONE_NEWTIME };
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    for (size_t i = 0; rc == 0 && i < sizeof namespaces / sizeof *namespaces - 1; i++) {
+        rc = seccomp_rule_add(
+            filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+            SCMP_CMP(CLONE_FLAGS, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+    }
+    if (rc == 0 && !starts_processes) {
+        rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                              SCMP_CMP(CLONE_FLAGS, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
+    }
+    return rc;
+}
+
+// The domain is an int of which a filter sees 64 bits: what is above the largest number that is
+// allowed is refused with its upper half.
+static int refuse_domains(scmp_filter_ctx filter)
+{
+    const scmp_datum_t largest = AF_NETLINK;
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+                              SCMP_A0(SCMP_CMP_GT, largest));
+    for (scmp_datum_t domain = 0; rc == 0 && domain < largest; domain++) {
+        if (domain != AF_UNIX && domain != AF_INET && domain != AF_INET6) {
+            rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+                                  SCMP_A0(SCMP_CMP_EQ, domain));
+        }
+    }
+    return rc;
+}
+
+static int refuse_sockets(scmp_filter_ctx filter)
+{
+    static const scmp_datum_t internet[] = { AF_INET, AF_INET6 };
+    int rc = refuse_domains(filter);
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
+        rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
+                              SCMP_A0(SCMP_CMP_EQ, internet[i]),
+                              SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPE_MASK, SOCK_RAW));
+    }
+    return rc ? rc
+              : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
+                                 SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
+                                 SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE_PROTOCOL));
+}
+
+static int add_rules(scmp_filter_ctx filter, enum sandbox_kind kind)
+{
+    bool starts_processes = kind == SANDBOX_SUPERVISOR || sandbox_is_sanitized();
+    int rc = refuse_all(filter, of_nobody);
+    if (rc == 0 && !sandbox_is_sanitized()) {
+        rc = refuse(filter, "ptrace");
+        rc = rc ? rc : refuse(filter, "personality"); // sanitizers start anew without randomisation
+    }
+    if (rc == 0 && !starts_processes) {
+        rc = refuse_all(filter, of_supervisors);
+    }
+    rc = rc ? rc : refuse_clones(filter, starts_processes);
+    return rc ? rc : refuse_sockets(filter);
+}
+
+int seccomp_enter(enum sandbox_kind kind)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    if (!filter) {
+        return -ENOMEM;
+    }
+    int rc = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    rc = rc ? rc : seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    rc = rc ? rc : add_rules(filter, kind);
+    rc = rc ? rc : seccomp_load(filter);
+    seccomp_release(filter);
+    return rc == -EINVAL || rc == -EOPNOTSUPP ? -ENOSYS
+                                              : rc; // how a kernel without filters says it
+}
