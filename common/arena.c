@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 // Bytes of a shared block: the usual request fits in one, and an idle call does not hold more than
 // this.
@@ -68,6 +69,13 @@ void arena_reset(struct arena *a)
     }
     a->blocks = kept;
     a->used_bytes = 0;
+}
+
+void arena_wipe(struct arena *a)
+{
+    for (struct arena_block *block = a->blocks; block; block = block->next) {
+        explicit_bzero(block->bytes, block->used);
+    }
 }
 
 // A new block, in front when it is shared, else behind the first, which keeps its room.

@@ -24,6 +24,9 @@ void arena_fini(struct arena *a);
 // Frees every piece; pointers into the arena are dead.
 void arena_reset(struct arena *a);
 
+// Overwrites what was handed out since the last reset, for requests with secrets; the pieces stay.
+void arena_wipe(struct arena *a);
+
 // n bytes, aligned for any type, cleared; NULL when memory or the ceiling is reached. n may be 0.
 void *arena_alloc(struct arena *a, size_t n);
 

@@ -84,8 +84,18 @@ static void free_call(struct call *c)
     free(c);
 }
 
+// Passwords and tokens come and go in calls. Which of them has some is not known here, and what a
+// call takes is overwritten faster than that would be found out.
+static void wipe_call(struct call *c)
+{
+    arena_wipe(&c->arena);
+    buf_wipe(&c->request);
+    buf_wipe(&c->reply);
+}
+
 static void recycle_call(struct dispatch *d, struct call *c)
 {
+    wipe_call(c);
     if (d->n_spare >= SPARE_CALLS || c->reply.cap > SPARE_REPLY_BYTES ||
         c->request.cap > SPARE_REPLY_BYTES) {
         free_call(c);

@@ -299,7 +299,8 @@ static int open_link(struct gateways *g, const char *endpoint)
     struct zsocket_options options = { .type = ZSOCKET_DEALER,
                                        .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
                                        .curve = g->curve,
-                                       .server_name = "gateway" };
+                                       .server_name = "gateway",
+                                       .wipes = true }; // requests have passwords
     struct zsocket_callbacks callbacks = { on_message, on_connect, on_disconnect, l };
     int rc = zsocket_open(g->loop, &options, &callbacks, &l->socket);
     rc = rc ? rc : zsocket_connect(l->socket, endpoint);

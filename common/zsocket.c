@@ -205,6 +205,9 @@ static bool receive_one(struct zsocket *s)
         whole = got && !zmq_msg_more(&payload);
         if (got && whole) {
             hand_out(s, &id, &payload);
+            if (s->options.wipes) { // libzmq keeps the buffer that it received into
+                explicit_bzero(zmq_msg_data(&payload), zmq_msg_size(&payload));
+            }
         } else if (got) {
             drop_rest(s, &payload);
         }

@@ -46,6 +46,7 @@ struct zsocket_options {
     size_t max_message_bytes;   // a peer that sends more is disconnected
     struct curve *curve;        // for tcp:// endpoints; NULL: tcp:// is refused with -EACCES
     const char *server_name;    // DEALER over tcp://: the key name of the other side
+    bool wipes;                 // messages are overwritten once on_message has returned
 };
 
 __attribute__((warn_unused_result)) int zsocket_open(uv_loop_t *loop, const struct zsocket_options *options,

@@ -440,7 +440,7 @@ static int open_socket(struct server *s, const char *endpoint)
         }
     }
     const struct zsocket_options options = { ZSOCKET_ROUTER, QUEUE_MAX_FRAME_BYTES, s->curve,
-                                             NULL };
+                                             NULL, false };
     int status = zsocket_open(s->loop, &options, &callbacks, &s->socket);
     status = status ? status : zsocket_bind(s->socket, endpoint);
     if (status) {

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -118,6 +119,8 @@ static void try_processes(void)
     say("execve", execve("/no/such/program", none, none)); // one that exists would end the process
     say("ptrace", ptrace(PTRACE_PEEKDATA, getppid(), NULL, NULL) == -1 && errno ? -1 : 0);
     say("kill", kill(getppid(), 0));
+    errno = EPERM;
+    say("dumpable", prctl(PR_GET_DUMPABLE) ? 0 : -1);
     say("process_vm_readv", process_vm_readv(getppid(), &here, 1, &there, 1, 0));
 }
 

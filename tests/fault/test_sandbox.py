@@ -39,6 +39,7 @@ REFUSED = {
             "write:db/made write:secrets/made write:run/made"
         ).split()
     },
+    "memory": {"dumpable": EPERM},
     "ports": {"connect": EACCES, "bind": EACCES},
 }
 ALLOWED = ["read:/proc/self", "read:/etc/hosts", "netlink-route", "udp", "resolve"]
@@ -156,6 +157,7 @@ def test_supervisor(suite):
     got = tried(suite, suite.supervisor.pid)
     wanted = dict.fromkeys(REFUSED_TO_SUPERVISOR, EPERM)
     assert {name: got[name] for name in wanted} == wanted
+    assert got["dumpable"] == EPERM
     assert (got["fork"], got["kill"], got["execve"]) == (0, 0, errno.ENOENT)
 
 

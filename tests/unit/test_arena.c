@@ -72,6 +72,20 @@ static void test_pieces_are_cleared_after_reset(void **state)
     }
 }
 
+static void test_wiping_overwrites_and_keeps(void **state)
+{
+    struct arena *a = *state;
+    static const char none[5000];
+    char *small = arena_alloc(a, 100), *large = arena_alloc(a, sizeof none);
+    memset(small, 'x', 100);
+    memset(large, 'x', sizeof none);
+    size_t used = a->used_bytes;
+    arena_wipe(a);
+    assert_memory_equal(small, none, 100);
+    assert_memory_equal(large, none, sizeof none);
+    assert_int_equal(a->used_bytes, used);
+}
+
 static void test_the_ceiling_is_exact(void **state)
 {
     struct arena *a = *state;
@@ -165,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_pieces_do_not_overlap),
         CASE(test_pieces_are_cleared_after_reset),
+        CASE(test_wiping_overwrites_and_keeps),
         CASE(test_the_ceiling_is_exact),
         CASE(test_empty_pieces_are_bounded_too),
         CASE(test_a_huge_size_without_ceiling_fails),

@@ -58,6 +58,22 @@ static void test_the_first_failure_sticks_until_the_reset(void **state)
     buf_fini(&b);
 }
 
+static void test_wiping_overwrites_what_was_there(void **state)
+{
+    (void)state;
+    static const char none[6];
+    struct buf b;
+    buf_init(&b, 100);
+    buf_wipe(&b); // of one that never had memory
+    buf_append_z(&b, "secret");
+    buf_wipe(&b);
+    assert_int_equal(b.len, 0);
+    assert_memory_equal(b.data, none, sizeof none);
+    buf_append_z(&b, "next");
+    assert_true(str_eq(buf_str(&b), STR("next")));
+    buf_fini(&b);
+}
+
 static void test_absurd_lengths_are_refused(void **state)
 {
     (void)state;
@@ -235,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_exact_fit_is_taken_and_one_more_byte_is_not),
         cmocka_unit_test(test_the_first_failure_sticks_until_the_reset),
+        cmocka_unit_test(test_wiping_overwrites_what_was_there),
         cmocka_unit_test(test_absurd_lengths_are_refused),
         cmocka_unit_test(test_nothing_may_be_appended_from_nowhere),
         cmocka_unit_test(test_printf_of_every_length),

@@ -186,6 +186,18 @@ static void test_a_secret_is_never_shown(void **state)
     assert_refuses("SLUICE_T_KEY (a secret), too long; allowed: text of 4 to 16 bytes");
 }
 
+static void test_a_secret_leaves_the_environment(void **state)
+{
+    (void)state;
+    set("SLUICE_T_KEY", "abcdef");
+    set("SLUICE_T_PORT", "80");
+    const char *was = getenv("SLUICE_T_KEY");
+    config_forget_secrets(table);
+    assert_null(getenv("SLUICE_T_KEY"));
+    assert_int_equal(was[0] | was[5], 0); // overwritten where it stood
+    config_forget_secrets(table);         // once more is nothing
+}
+
 static void test_a_secret_from_a_file(void **state)
 {
     (void)state;
@@ -327,6 +339,7 @@ int main(void)
         CASE(test_errors_say_what_is_allowed),
         CASE(test_a_long_value_is_cut_in_the_error),
         CASE(test_a_secret_is_never_shown),
+        CASE(test_a_secret_leaves_the_environment),
         CASE(test_a_secret_from_a_file),
         CASE(test_a_secret_file_that_is_wrong),
         CASE(test_half_filled_is_freed),
