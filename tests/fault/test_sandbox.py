@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 from people import add_product, admin_of, register  # noqa: E402
-from suite import BUILD, CLEAN, SANITIZED, Suite, new_home, run, wait_for  # noqa: E402
+from suite import BUILD, CLEAN, SANITIZED, Suite, free_port, new_home, run, wait_for  # noqa: E402
 
 PROBE = BUILD / "probe.so"
 TRIGGER = signal.SIGRTMIN + 5
@@ -220,3 +220,27 @@ class TestOption:
         result = run("sluice-queue", env={**CLEAN, "SLUICE_HOME": str(home), "SLUICE_SANDBOX": "maybe"})
         assert result.returncode == 78
         assert "SLUICE_SANDBOX" in result.stderr and "on, off, require" in result.stderr
+
+
+def test_over_tcp_by_name():
+    """What only a configuration with TCP needs: keys, ports, the resolver; and new token keys, which
+    come as another file."""
+    queue, gateway = free_port(), free_port()
+    with Suite(
+        SLUICE_QUEUE_BIND=f"tcp://127.0.0.1:{queue}",
+        SLUICE_QUEUE=f"tcp://localhost:{queue}",
+        SLUICE_GATEWAY_BIND=f"tcp://127.0.0.1:{gateway}",
+        SLUICE_GATEWAYS=f"tcp://localhost:{gateway}",
+    ) as own:
+        own.up()
+        admin, ada = admin_of(own), register(own.port)
+        sku = add_product(admin)["sku"]
+        assert ada.order({sku: 1}).status == 201
+        search = {"q": sku}
+        wait_for(lambda: ada.get("/v1/search", query=search).json()["items"], 10, "it is found")
+        keys = own.home / "secrets/public/jwks.json"
+        new = keys.with_name("new")
+        new.write_bytes(keys.read_bytes())
+        new.rename(keys)
+        wait_for(lambda: "token keys from" in own.log(), 15, "the new file is read")
+        assert ada.get("/v1/users/me").status == 200

@@ -14,7 +14,7 @@ import time
 import pytest
 from api import Client
 from people import add_product, admin_of, register
-from suite import BUILD, CLEAN, PATIENCE, REPORTS, Suite, free_port, new_home, run, wait_for
+from suite import BUILD, CLEAN, PATIENCE, REPORTS, SANITIZED, Suite, free_port, new_home, run, wait_for
 
 FAILED, USAGE, CONFIG = 1, 64, 78
 PROCESSES = ["sluice-queue", "sluice-users", "sluice-orders", "sluice-search", "sluice-gateway"]
@@ -247,6 +247,20 @@ class TestPort:
                 },
             )
         assert result.returncode == CONFIG and "in use" in result.stderr
+
+
+class TestSandbox:
+    def test_what_cannot_be_had_is_named(self, home):
+        """A sanitized build leaves a part out, so it stands for a kernel that lacks one."""
+        if not SANITIZED:
+            pytest.skip("this build and, it may be, this kernel lack nothing")
+        for program in ("sluice", *PROCESSES):
+            address = f"127.0.0.1:{free_port()}"
+            result = start(program, home, SLUICE_SANDBOX="require", SLUICE_LISTEN=address)
+            assert result.returncode == CONFIG, program
+            said = result.stdout + result.stderr
+            assert "SLUICE_SANDBOX" in said and "memory" in said, said
+            assert "on, which does what it can, and off" in said
 
 
 class TestStores:
