@@ -17,10 +17,6 @@
 #define SOCKET_TYPE_MASK 0xF // without SOCK_CLOEXEC and SOCK_NONBLOCK
 #define NETLINK_ROUTE_PROTOCOL 0
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x00000080
-#endif
-
 // Of no use to any process.
 static const char *const of_nobody[] = {
     // mounts and namespaces
@@ -66,24 +62,46 @@ static int refuse_all(scmp_filter_ctx filter, const char *const *names)
     return rc;
 }
 
+static struct scmp_arg_cmp is(unsigned argument, enum scmp_compare how, scmp_datum_t value)
+{
+    return (struct scmp_arg_cmp){ .arg = argument, .op = how, .datum_a = value };
+}
+
+// Its bits in mask are value's.
+static struct scmp_arg_cmp has(unsigned argument, scmp_datum_t mask, scmp_datum_t value)
+{
+    return (struct scmp_arg_cmp){
+        .arg = argument, .op = SCMP_CMP_MASKED_EQ, .datum_a = mask, .datum_b = value
+    };
+}
+
+static int refuse_if(scmp_filter_ctx filter, int number, struct scmp_arg_cmp condition)
+{
+    return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), number, 1, &condition);
+}
+
+static int refuse_if_both(scmp_filter_ctx filter, int number, struct scmp_arg_cmp one,
+                          struct scmp_arg_cmp other)
+{
+    const struct scmp_arg_cmp conditions[] = { one, other };
+    return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), number, 2, conditions);
+}
+
 // New processes, unless it is a supervisor's, and namespaces in any case. The flags of clone3 are
-// in memory, where a filter cannot look.
+// in memory, where a filter cannot look. CLONE_NEWTIME is not among them: clone takes that bit for
+// a signal's, and only unshare and clone3 know it.
 static int refuse_clones(scmp_filter_ctx filter, bool starts_processes)
 {
-    static const unsigned long namespaces[] = { CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET,
-                                                CLONE_NEWNS,     CLONE_NEWPID, CLONE_NEWUSER,
-                                                CLONE_NEWUTS,    CLONE_NEWTIME };
+    static const scmp_datum_t namespaces[] = { CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET,
+                                               CLONE_NEWNS,     CLONE_NEWPID, CLONE_NEWUSER,
+                                               CLONE_NEWUTS };
     int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-    for (size_t i = 0; rc == 0 && i < sizeof namespaces / sizeof *namespaces - 1; i++) {
-        rc = seccomp_rule_add(
-            filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
-            SCMP_CMP(CLONE_FLAGS, SCMP_CMP_MASKED_EQ, namespaces[i], namespaces[i]));
+    for (size_t i = 0; rc == 0 && i < sizeof namespaces / sizeof *namespaces; i++) {
+        rc = refuse_if(filter, SCMP_SYS(clone), has(CLONE_FLAGS, namespaces[i], namespaces[i]));
     }
-    if (rc == 0 && !starts_processes) {
-        rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
-                              SCMP_CMP(CLONE_FLAGS, SCMP_CMP_MASKED_EQ, CLONE_THREAD, 0));
-    }
-    return rc;
+    return rc || starts_processes
+               ? rc
+               : refuse_if(filter, SCMP_SYS(clone), has(CLONE_FLAGS, CLONE_THREAD, 0));
 }
 
 // The domain is an int of which a filter sees 64 bits: what is above the largest number that is
@@ -91,12 +109,10 @@ static int refuse_clones(scmp_filter_ctx filter, bool starts_processes)
 static int refuse_domains(scmp_filter_ctx filter)
 {
     const scmp_datum_t largest = AF_NETLINK;
-    int rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_GT, largest));
+    int rc = refuse_if(filter, SCMP_SYS(socket), is(0, SCMP_CMP_GT, largest));
     for (scmp_datum_t domain = 0; rc == 0 && domain < largest; domain++) {
         if (domain != AF_UNIX && domain != AF_INET && domain != AF_INET6) {
-            rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, domain));
+            rc = refuse_if(filter, SCMP_SYS(socket), is(0, SCMP_CMP_EQ, domain));
         }
     }
     return rc;
@@ -107,14 +123,12 @@ static int refuse_sockets(scmp_filter_ctx filter)
     static const scmp_datum_t internet[] = { AF_INET, AF_INET6 };
     int rc = refuse_domains(filter);
     for (size_t i = 0; rc == 0 && i < 2; i++) {
-        rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
-                              SCMP_A0(SCMP_CMP_EQ, internet[i]),
-                              SCMP_A1(SCMP_CMP_MASKED_EQ, SOCKET_TYPE_MASK, SOCK_RAW));
+        rc = refuse_if_both(filter, SCMP_SYS(socket), is(0, SCMP_CMP_EQ, internet[i]),
+                            has(1, SOCKET_TYPE_MASK, SOCK_RAW));
     }
     return rc ? rc
-              : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
-                                 SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
-                                 SCMP_A2(SCMP_CMP_NE, NETLINK_ROUTE_PROTOCOL));
+              : refuse_if_both(filter, SCMP_SYS(socket), is(0, SCMP_CMP_EQ, AF_NETLINK),
+                               is(2, SCMP_CMP_NE, NETLINK_ROUTE_PROTOCOL));
 }
 
 static int add_rules(scmp_filter_ctx filter, enum sandbox_kind kind)
