@@ -94,9 +94,20 @@ static int make_cursor_key(struct maker *m)
     return put(m);
 }
 
+// A directory of its own for what one service writes, so that it needs no right to the others' files.
+static int make_dir(struct maker *m, const char *name)
+{
+    int r = look(m, name);
+    if (r == 0) {
+        r = mkdir(m->path, 0700) < 0 ? fail(m, -errno, NULL) : 0;
+    }
+    return r < 0 ? r : 0;
+}
+
 static int make_token_key(struct maker *m, struct jwk *ret_key)
 {
-    int r = look(m, "token.key");
+    int r = make_dir(m, "signing");
+    r = r < 0 ? r : look(m, "signing/token.key");
     if (r < 0) {
         return r;
     }
@@ -118,10 +129,7 @@ static int make_key_set(struct maker *m, const struct jwk *key)
 {
     struct buf old;
     buf_init(&old, JWK_SET_MAX_BYTES);
-    int r = look(m, "public");
-    if (r == 0) {
-        r = mkdir(m->path, 0700) < 0 ? fail(m, -errno, NULL) : 0;
-    }
+    int r = make_dir(m, "public");
     r = r < 0 ? r : look(m, "public/jwks.json");
     if (r == 1) {
         r = file_read(m->path, JWK_SET_MAX_BYTES, &old);

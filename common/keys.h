@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Makes the secrets of one deployment, which every process finds below $SLUICE_HOME/secrets:
 //
-//     admin-password   the first admin's (admin@sluice.local): KEYS_PASSWORD characters, a newline
-//     token.key        the Ed25519 key that signs access tokens, one private JWK
-//     public/jwks.json the public keys that verify access tokens, a JWK set: in a directory that
-//                      gateways may read, which may not read the others
-//     cursor.key       64 hexadecimal digits: the key that seals list cursors
-//     curve/           the key pairs of the TCP links (common/curve.h)
+//     admin-password     the first admin's (admin@sluice.local): KEYS_PASSWORD characters, a newline
+//     signing/token.key  the Ed25519 key that signs access tokens, one private JWK: in a directory
+//                        that the users service alone may read and write
+//     public/jwks.json   the public keys that verify access tokens, a JWK set: in a directory that
+//                        gateways may read, which may not read the others
+//     cursor.key         64 hexadecimal digits: the key that seals list cursors
+//     curve/             the key pairs of the TCP links (common/curve.h)
 //
 // `sluice-users rotate-key` changes the signing key while everything runs
 // (services/users/key_rotation.h). The old public key stays in jwks.json, so that tokens it signed

@@ -47,8 +47,9 @@ static int make_path(const char *home, const char *name, char out[PATH_MAX])
 static int begin_work(struct work *w, const char *home)
 {
     char dir[PATH_MAX];
-    if (make_path(home, "", dir) || make_path(home, "token.key", w->token) ||
-        make_path(home, "token.next.key", w->next) || make_path(home, "public/jwks.json", w->set)) {
+    if (make_path(home, "", dir) || make_path(home, "signing/token.key", w->token) ||
+        make_path(home, "signing/token.next.key", w->next) ||
+        make_path(home, "public/jwks.json", w->set)) {
         return fail(w, -ENAMETOOLONG, home, NULL);
     }
     w->lock_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -300,7 +301,7 @@ static struct {
 
 static struct metric failures = METRIC_COUNTER_INIT(
     "sluice_users_token_key_failures_total",
-    "Times that secrets/token.key changed and could not be used, or could not be rotated.",
+    "Times that secrets/signing/token.key changed and could not be used, or could not be rotated.",
     "what=\"rotate\"");
 static struct metric age = METRIC_GAUGE_INIT(
     "sluice_users_token_key_age_seconds",
@@ -310,7 +311,7 @@ static int64_t read_age_s(void *data)
 {
     (void)data;
     struct work w = { .now_ms = clock_wall_ms() };
-    return by_age.home && make_path(by_age.home, "token.key", w.token) == 0
+    return by_age.home && make_path(by_age.home, "signing/token.key", w.token) == 0
                ? age_ms(&w, w.token) / 1000
                : 0;
 }

@@ -47,7 +47,7 @@ struct users_config {
 
 static const struct config_option options[] = {
     OPTION("SLUICE_TOKEN_KEY", CONFIG_SECRET, token_key, .max = SECRET_MAX_BYTES,
-           .help = "private JWK that signs access tokens; else secrets/token.key"),
+           .help = "private JWK that signs access tokens; else secrets/signing/token.key"),
     OPTION("SLUICE_TOKEN_ISSUER", CONFIG_STRING, issuer,
            .fallback = "sluice", .min = 1, .max = TOKEN_MAX_NAME,
            .help = "`iss` of access tokens; the gateway must expect the same"),
@@ -59,7 +59,7 @@ static const struct config_option options[] = {
            .help = "how long an access token is good"),
     OPTION("SLUICE_TOKEN_KEY_AGE", CONFIG_DURATION, token_key_age_ms,
            .fallback = "90d", .min = 0, .max = 3650 * DAY_MS,
-           .help = "the key in secrets/token.key is replaced by a new one at this age; 0s: never"),
+           .help = "the key in secrets/signing/token.key is replaced by a new one at this age; 0s: never"),
     OPTION("SLUICE_TOKEN_ROTATE_WAIT", CONFIG_DURATION, rotate_wait_ms,
            .fallback = "5s", .min = 0, .max = DAY_MS,
            .help = "how long `rotate-key` leaves a new key public before it signs"),
@@ -180,9 +180,9 @@ static const struct route routes[] = {
 // clang-format on
 
 static const struct process_right rights[] = {
-    { "secrets",
-      SANDBOX_WRITE }, // it rotates the token keys, and each one is put there by a rename
-    { NULL, 0 },
+    { "secrets", SANDBOX_LIST },          // it is locked while keys are rotated
+    { "secrets/signing", SANDBOX_WRITE }, // each new key is put there by a rename
+    { "secrets/public", SANDBOX_WRITE },  { "secrets/admin-password", SANDBOX_READ }, { NULL, 0 },
 };
 
 static const struct periodic periodics[] = {
@@ -276,7 +276,7 @@ static int on_rotate_key(const struct process_config *common, void *data)
     const struct users_config *config = data;
     if (config->token_key) {
         (void)fprintf(stderr, "sluice-users: rotate-key: the key comes from SLUICE_TOKEN_KEY, not "
-                              "from secrets/token.key: change it where it is set\n");
+                              "from secrets/signing/token.key: change it where it is set\n");
         return EXIT_CONFIG;
     }
     return key_rotation_run(common->home, config->rotate_wait_ms);

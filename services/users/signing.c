@@ -23,7 +23,7 @@ static struct {
 
 static struct metric failures = METRIC_COUNTER_INIT(
     "sluice_users_token_key_failures_total",
-    "Times that secrets/token.key changed and could not be used, or could not be rotated.",
+    "Times that secrets/signing/token.key changed and could not be used, or could not be rotated.",
     "what=\"read\"");
 
 static bool same_file(const struct stat *a, const struct stat *b)
@@ -46,7 +46,7 @@ static int read_issuer(struct token_issuer **ret, char error[CONFIG_ERROR_SIZE])
 {
     struct buf key;
     buf_init(&key, JWK_MAX_BYTES);
-    int r = keys_read(signing.options.home, "token.key", JWK_MAX_BYTES, &key, error);
+    int r = keys_read(signing.options.home, "signing/token.key", JWK_MAX_BYTES, &key, error);
     r = r < 0 ? r : make_issuer(buf_str(&key), ret, error);
     if (key.data) {
         sodium_memzero(key.data, key.cap);
@@ -64,7 +64,8 @@ int signing_open(const struct signing_options *options, char error[CONFIG_ERROR_
     if (options->given) {
         r = make_issuer(str_of(options->given), &signing.issuer, error);
     } else {
-        int n = snprintf(signing.path, sizeof signing.path, "%s/secrets/token.key", options->home);
+        int n = snprintf(signing.path, sizeof signing.path, "%s/secrets/signing/token.key",
+                         options->home);
         assert(n > 0 && (size_t)n < sizeof signing.path); // the home was opened already
         // Before reading: a file that is replaced in between is read twice, never missed.
         r = stat(signing.path, &signing.seen) < 0 && errno != ENOENT ? -errno : 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The key that signs access tokens, in use: read from secrets/token.key (or given by configuration,
+// The key that signs access tokens, in use: read from secrets/signing/token.key (or given by configuration,
 // then for good) and read again whenever that file is another one, so that a new key
 // (services/users/key_rotation.h) needs no restart. A file that cannot be used changes nothing.
 #ifndef USERS_SIGNING_H

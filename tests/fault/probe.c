@@ -68,7 +68,7 @@ static void try_files(void)
                                             "db/orders/orders.db",
                                             "db/search/search.db",
                                             "queue/lease",
-                                            "secrets/token.key",
+                                            "secrets/signing/token.key",
                                             "secrets/admin-password",
                                             "secrets/cursor.key",
                                             "secrets/public/jwks.json",

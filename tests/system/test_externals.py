@@ -205,7 +205,7 @@ REFUSED = {
 
 
 def own_key(shop):
-    return json.loads(shop.secret("token.key"))
+    return json.loads(shop.secret("signing/token.key"))
 
 
 def own_sign(shop, data):

@@ -22,7 +22,7 @@ def kids(suite):
 
 
 def signing(suite):
-    return json.loads(suite.secret("token.key"))["kid"]
+    return json.loads(suite.secret("signing/token.key"))["kid"]
 
 
 class Steady:
@@ -86,8 +86,8 @@ def test_five_rotations_under_load_fail_nothing(own_suite):
     published = Client(own_suite.port).get("/.well-known/jwks.json").json()["keys"]
     assert {key["kid"] for key in published} == set(kids(own_suite))
     assert own_suite.metrics("gateway-1")['sluice_gateway_token_keys{whose="own"}'] == 6
-    assert (own_suite.home / "secrets/token.key").stat().st_mode & 0o777 == 0o600
-    assert not (own_suite.home / "secrets/token.next.key").exists()
+    assert (own_suite.home / "secrets/signing/token.key").stat().st_mode & 0o777 == 0o600
+    assert not (own_suite.home / "secrets/signing/token.next.key").exists()
 
 
 def test_two_at_once_are_one_rotation(own_suite):
@@ -140,17 +140,17 @@ def test_rotates_by_age(own_suite):
     own_suite.environment["SLUICE_TOKEN_KEY_AGE"] = "30d"
     own_suite.up()
     old = time.time() - 40 * 24 * 3600
-    os.utime(own_suite.home / "secrets/token.key", (old, old))
+    os.utime(own_suite.home / "secrets/signing/token.key", (old, old))
     wait_for(lambda: len(kids(own_suite)) == 2, 70, "a new key is public")
-    assert (own_suite.home / "secrets/token.next.key").exists()
+    assert (own_suite.home / "secrets/signing/token.next.key").exists()
 
 
 @pytest.mark.parametrize(
     "spoil, said",
     [
         (lambda s: (s / "public/jwks.json").write_text("[]"), "not a JWK set"),
-        (lambda s: (s / "token.key").write_text("{}"), "not a private Ed25519 JWK"),
-        (lambda s: (s / "token.key").unlink(), "`sluice init` makes it"),
+        (lambda s: (s / "signing/token.key").write_text("{}"), "not a private Ed25519 JWK"),
+        (lambda s: (s / "signing/token.key").unlink(), "`sluice init` makes it"),
     ],
 )
 def test_wrong_files_are_named(own_suite, spoil, said):
@@ -169,10 +169,10 @@ def test_full_set_is_said(own_suite):
         assert rotate(own_suite).returncode == 0
     result = rotate(own_suite)
     assert result.returncode == 1 and "as many keys as gateways take" in result.stderr
-    assert len(kids(own_suite)) == 16 and not (own_suite.home / "secrets/token.next.key").exists()
+    assert len(kids(own_suite)) == 16 and not (own_suite.home / "secrets/signing/token.next.key").exists()
 
 
 def test_key_of_the_configuration_is_not_ours_to_change(own_suite):
     assert run("sluice", "init", env=own_suite.env).returncode == 0
-    result = rotate(own_suite, SLUICE_TOKEN_KEY=own_suite.secret("token.key"))
+    result = rotate(own_suite, SLUICE_TOKEN_KEY=own_suite.secret("signing/token.key"))
     assert result.returncode == 78 and "SLUICE_TOKEN_KEY" in result.stderr

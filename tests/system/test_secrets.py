@@ -21,8 +21,8 @@ def given():
     home_keys = {}
     with Suite() as maker:
         assert run("sluice", "init", env=maker.env).returncode == 0
-        home_keys["SLUICE_TOKEN_KEY"] = maker.secret("token.key")
-        (maker.home / "secrets/token.key").unlink()
+        home_keys["SLUICE_TOKEN_KEY"] = maker.secret("signing/token.key")
+        (maker.home / "secrets/signing/token.key").unlink()
         (maker.home / "secrets/admin-password").unlink()
         home_keys["SLUICE_ADMIN_PASSWORD"] = "admin-" + secrets.token_urlsafe(18)
         maker.environment.update(home_keys, SLUICE_LOG_LEVEL="debug")
@@ -39,7 +39,7 @@ def used(given):
     assert json.loads(keys["SLUICE_TOKEN_KEY"])["kid"] in public.read_text()
     hidden = {"the token key": json.loads(keys["SLUICE_TOKEN_KEY"])["d"]}
     hidden["the admin's password"] = keys["SLUICE_ADMIN_PASSWORD"]
-    for name in ("token.key", "cursor.key"):
+    for name in ("signing/token.key", "cursor.key"):
         text = suite.secret(name)
         hidden[name] = json.loads(text)["d"] if text.startswith("{") else text
     for path in (suite.home / "secrets/curve").glob("*.key_secret"):
@@ -195,7 +195,7 @@ def test_no_password_stays_in_memory(suite, logged_in, service):
 @pytest.mark.parametrize("service", ["gateway", "orders", "search", "queue"])
 def test_the_signing_key_is_in_one_service(suite, service):
     """Neither as text nor as bytes, in whatever a process has read."""
-    text = json.loads(suite.secret("token.key"))["d"]
+    text = json.loads(suite.secret("signing/token.key"))["d"]
     key = base64.urlsafe_b64decode(text + "=")
     for instance, entry in suite.instances(service).items():
         assert count_in_memory(entry["pid"], text.encode()) == 0, instance
@@ -204,6 +204,6 @@ def test_the_signing_key_is_in_one_service(suite, service):
 
 @scans
 def test_the_signing_key_is_no_text_any_more(suite):
-    text = json.loads(suite.secret("token.key"))["d"]
+    text = json.loads(suite.secret("signing/token.key"))["d"]
     for entry in suite.instances("users").values():
         assert count_in_memory(entry["pid"], text.encode()) == 0

@@ -192,7 +192,7 @@ class TestHome:
     @pytest.mark.parametrize(
         "program,name",
         [
-            ("sluice-users", "token.key"),
+            ("sluice-users", "signing/token.key"),
             ("sluice-gateway", "public/jwks.json"),
             ("sluice-orders", "cursor.key"),
         ],

@@ -22,7 +22,7 @@ class Forger:
     """Makes tokens of any shape, by default exactly what the suite would sign for this user."""
 
     def __init__(self, suite, person):
-        key = json.loads(suite.secret("token.key"))
+        key = json.loads(suite.secret("signing/token.key"))
         self.signer = nacl.signing.SigningKey(unpack(key["d"]))
         self.header = json.loads(unpack(person.token.split(".")[0]))
         self.claims = json.loads(unpack(person.token.split(".")[1]))
@@ -161,7 +161,7 @@ def test_admin_by_signature_only(ada, forger):
 
 
 def test_keys_are_private(suite):
-    for name in ("token.key", "admin-password", "cursor.key"):
+    for name in ("signing/token.key", "admin-password", "cursor.key"):
         mode = (suite.home / "secrets" / name).stat().st_mode & 0o777
         assert mode == 0o600, name
     assert (suite.home / "secrets").stat().st_mode & 0o777 == 0o700

@@ -47,7 +47,7 @@ static void test_everything_is_made_and_closed(void **state)
     assert_int_equal(mode_of("all"), 0700);
     assert_int_equal(mode_of("all/curve"), 0700);
     assert_int_equal(mode_of("all/admin-password"), 0600);
-    assert_int_equal(mode_of("all/token.key"), 0600);
+    assert_int_equal(mode_of("all/signing/token.key"), 0600);
     assert_int_equal(mode_of("all/public/jwks.json"), 0600);
     assert_int_equal(mode_of("all/cursor.key"), 0600);
     assert_int_equal(mode_of("all/curve/gateway.key_secret"), 0600);
@@ -66,7 +66,8 @@ static void test_formats(void **state)
     struct buf cursor = content("formats/cursor.key");
     assert_int_equal(strspn(cursor.data, "0123456789abcdef"), 2 * KEYS_CURSOR_BYTES);
     struct jwk key;
-    struct buf token = content("formats/token.key"), set = content("formats/public/jwks.json");
+    struct buf token = content("formats/signing/token.key"),
+               set = content("formats/public/jwks.json");
     assert_int_equal(jwk_read(buf_str(&token), &key), 0);
     assert_non_null(strstr(set.data, key.kid));
     buf_fini(&password);
@@ -88,12 +89,12 @@ static void test_what_is_there_is_kept(void **state)
 {
     (void)state;
     assert_int_equal(keys_make("kept", error), 4);
-    struct buf password = content("kept/admin-password"), token = content("kept/token.key"),
+    struct buf password = content("kept/admin-password"), token = content("kept/signing/token.key"),
                set = content("kept/public/jwks.json"), cursor = content("kept/cursor.key"),
                curve = content("kept/curve/queue.key_secret");
     assert_int_equal(keys_make("kept", error), 0);
     assert_same(password, "kept/admin-password");
-    assert_same(token, "kept/token.key");
+    assert_same(token, "kept/signing/token.key");
     assert_same(set, "kept/public/jwks.json");
     assert_same(cursor, "kept/cursor.key");
     assert_same(curve, "kept/curve/queue.key_secret");
@@ -104,7 +105,7 @@ static void test_two_deployments_share_nothing(void **state)
     (void)state;
     assert_int_equal(keys_make("a", error), 4);
     assert_int_equal(keys_make("b", error), 4);
-    static const char *const names[] = { "admin-password", "token.key", "public/jwks.json",
+    static const char *const names[] = { "admin-password", "signing/token.key", "public/jwks.json",
                                          "cursor.key" };
     for (size_t i = 0; i < 4; i++) {
         char a[64], b[64];
@@ -123,18 +124,18 @@ static void test_key_set_follows_the_token_key(void **state)
     (void)state;
     struct jwk old, new;
     assert_int_equal(keys_make("set", error), 4);
-    struct buf token = content("set/token.key");
+    struct buf token = content("set/signing/token.key");
     assert_int_equal(jwk_read(buf_str(&token), &old), 0);
     assert_int_equal(unlink("set/public/jwks.json"), 0);
     assert_int_equal(keys_make("set", error), 1);
     struct buf set = content("set/public/jwks.json");
     assert_non_null(strstr(set.data, old.kid));
-    assert_same(token, "set/token.key");
+    assert_same(token, "set/signing/token.key");
     buf_fini(&set);
 
-    assert_int_equal(unlink("set/token.key"), 0);
+    assert_int_equal(unlink("set/signing/token.key"), 0);
     assert_int_equal(keys_make("set", error), 2);
-    token = content("set/token.key");
+    token = content("set/signing/token.key");
     set = content("set/public/jwks.json");
     assert_int_equal(jwk_read(buf_str(&token), &new), 0);
     assert_string_not_equal(old.kid, new.kid);
@@ -148,10 +149,10 @@ static void test_errors_name_the_file(void **state)
 {
     (void)state;
     assert_int_equal(keys_make("broken", error), 4);
-    assert_int_equal(file_replace("broken/token.key", STR("{}"), 0600), 0);
+    assert_int_equal(file_replace("broken/signing/token.key", STR("{}"), 0600), 0);
     assert_int_equal(keys_make("broken", error), -EBADMSG);
-    assert_non_null(strstr(error, "token.key in broken: "));
-    assert_int_equal(unlink("broken/token.key"), 0);
+    assert_non_null(strstr(error, "signing/token.key in broken: "));
+    assert_int_equal(unlink("broken/signing/token.key"), 0);
     assert_int_equal(file_replace("broken/public/jwks.json", STR("[]"), 0600), 0);
     assert_int_equal(keys_make("broken", error), -EBADMSG);
     assert_non_null(strstr(error, "public/jwks.json in broken: "));
