@@ -2,6 +2,7 @@
 #include "gateway/check_config.h"
 
 #include "gateway/compressor.h"
+#include "gateway/externals.h"
 #include "gateway/gateway.h"
 #include "gateway/policy_file.h"
 
@@ -41,6 +42,30 @@ static int check_policy(const char *path)
     return rc;
 }
 
+static int check_admission(const struct gateway_config *g)
+{
+    struct admission admission;
+    char error[ADMISSION_ERROR_SIZE];
+    int rc = admission_init(&admission, g, error);
+    if (rc) {
+        fprintf(stderr, "%s\n", rc == -EINVAL ? error : "out of memory");
+    }
+    admission_fini(&admission);
+    return rc;
+}
+
+static int check_externals(const struct gateway_config *g)
+{
+    struct externals *externals = NULL;
+    char error[EXTERNALS_ERROR_SIZE] = "";
+    int rc = externals_load(g->externals, g->issuer, &externals, error);
+    if (rc) {
+        fprintf(stderr, "SLUICE_EXTERNAL_ISSUERS %s\n", error);
+    }
+    externals_destroy(&externals);
+    return rc;
+}
+
 static int check(const struct process_config *common, void *config)
 {
     const struct gateway_config *g = config;
@@ -52,7 +77,8 @@ static int check(const struct process_config *common, void *config)
                 COMPRESSOR_ALLOWED);
         rc = -EINVAL;
     }
-    if (rc) {
+    int admission = check_admission(g), externals = g->externals ? check_externals(g) : 0;
+    if (rc || admission || externals) {
         return EXIT_CONFIG;
     }
     printf("the options are fine%s\n",

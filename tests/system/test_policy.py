@@ -513,3 +513,16 @@ class TestCheckConfig:
         assert result.returncode == 78
         for line in (f"{tmp_path}/p:1:10: cors: is a number", f"{tmp_path}/p:2:1: unknown key"):
             assert line in result.stderr
+
+    def test_options_that_are_parsed_later(self, tmp_path):
+        """Those that the table of options knows as texts only."""
+        wrong = {
+            "SLUICE_COMPRESSION": "br",
+            "SLUICE_EXTERNAL_ISSUERS": "/none/such",
+            "SLUICE_TRUSTED_PROXIES": "10.0.0.1/8",
+        }
+        result = self.check(tmp_path, **wrong)
+        named = [re.search(r"SLUICE_\w+", line)[0] for line in result.stderr.splitlines()]
+        assert result.returncode == 78 and sorted(named) == sorted(wrong)
+        result = self.check(tmp_path, SLUICE_RATE_LIMIT_READ="7")
+        assert result.returncode == 78 and "SLUICE_RATE_LIMIT_READ" in result.stderr
