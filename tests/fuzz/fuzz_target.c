@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Request targets and what Accept, Content-Type and Host say: a byte, then the text. A target that is taken has
+// Request targets and what Accept, If-Match and the like say: a byte, then the text. A target that is taken has
 // nothing in it that two readers could understand differently, and means the same however it is encoded.
 #include "tests/fuzz/fuzz.h"
 
 #include "gateway/authority.h"
+#include "gateway/entity_tag.h"
 #include "gateway/media.h"
 #include "gateway/target.h"
 
@@ -78,12 +79,36 @@ static void check_target(struct str text)
     drop(copy);
 }
 
+// Whatever is stripped off tags, the text only gets shorter.
+static void check_tags(struct str text)
+{
+    char out[ENTITY_TAG_SUFFIX_MAX];
+    struct str tags = exact(text);
+    size_t n = tags.n;
+    entity_tag_strip_all((char *)tags.p, &n);
+    REQUIRE(n <= text.n);
+    drop(tags);
+    for (enum coding coding = CODING_IDENTITY; coding < CODING_COUNT; coding++) {
+        for (int msgpack = 0; msgpack < 2; msgpack++) {
+            bool coded;
+            tags = exact(text);
+            n = tags.n;
+            struct str suffix = entity_tag_suffix(coding, msgpack, out);
+            entity_tag_strip((char *)tags.p, &n, suffix, coding, &coded);
+            REQUIRE(n <= text.n);
+            drop(tags);
+        }
+    }
+}
+
 static void check_fields(struct str text)
 {
     struct str copy = exact(text);
     REQUIRE(media_accept(copy) <= MEDIA_COUNT);
     REQUIRE(media_content(copy) <= CONTENT_OTHER);
     (void)authority_valid(copy);
+    (void)coding_accept(copy, 1U << CODING_GZIP | 1U << CODING_ZSTD);
+    check_tags(copy);
     drop(copy);
 }
 
