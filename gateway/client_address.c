@@ -44,25 +44,6 @@ void client_address_key(const struct client_address *a, uint8_t ret_key[CLIENT_K
     }
 }
 
-// Parses an address that is nothing but one. *ret_v4 may be NULL.
-static bool parse_address(struct str s, uint8_t bytes[16], bool *ret_v4)
-{
-    char text[INET6_ADDRSTRLEN];
-    if (s.n == 0 || s.n >= sizeof text || memchr(s.p, '\0', s.n)) {
-        return false;
-    }
-    memcpy(text, s.p, s.n);
-    text[s.n] = '\0';
-    bool v4 = inet_pton(AF_INET, text, bytes + 12) == 1;
-    if (v4) {
-        memcpy(bytes, mapped_prefix, sizeof mapped_prefix);
-    }
-    if (ret_v4) {
-        *ret_v4 = v4;
-    }
-    return v4 || inet_pton(AF_INET6, text, bytes) == 1;
-}
-
 static struct str trim(struct str s)
 {
     while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) {
@@ -76,49 +57,6 @@ static struct str trim(struct str s)
 
 // --- Networks
 
-// The number of 1 to 3 digits that is all of s; -1: it is none.
-static int parse_prefix(struct str s)
-{
-    int value = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9') {
-            return -1;
-        }
-        value = value * 10 + (s.p[i] - '0');
-    }
-    return s.n >= 1 && s.n <= 3 ? value : -1;
-}
-
-// Whether the first `prefix` bits are the same.
-static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned prefix)
-{
-    unsigned whole = prefix / 8, rest = prefix % 8;
-    uint8_t mask = (uint8_t)(0xFF00U >> rest);
-    return memcmp(a, b, whole) == 0 && (rest == 0 || ((a[whole] ^ b[whole]) & mask) == 0);
-}
-
-static bool parse_network(struct str s, struct client_network *ret_network)
-{
-    const char *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
-    struct str address = { s.p, slash ? (size_t)(slash - s.p) : s.n };
-    bool v4;
-    if (!parse_address(address, ret_network->bytes, &v4)) {
-        return false;
-    }
-    int given = slash ? parse_prefix((struct str){ slash + 1, s.n - address.n - 1 })
-                : v4  ? 32
-                      : 128;
-    if (given < 0 || given > (v4 ? 32 : 128)) {
-        return false;
-    }
-    ret_network->prefix = (uint8_t)(given + (v4 ? 96 : 0));
-    uint8_t low[16] = { 0 }; // the first address of the network: no bit behind the prefix is set
-    for (unsigned bit = 0; bit < ret_network->prefix; bit++) {
-        low[bit / 8] = (uint8_t)(low[bit / 8] | (ret_network->bytes[bit / 8] & 0x80U >> bit % 8));
-    }
-    return memcmp(low, ret_network->bytes, sizeof low) == 0;
-}
-
 int client_networks_parse(const char *text, struct client_networks *ret_networks,
                           struct str *ret_wrong)
 {
@@ -129,7 +67,7 @@ int client_networks_parse(const char *text, struct client_networks *ret_networks
         if (ret_networks->n == CLIENT_NETWORKS_MAX) {
             return -E2BIG;
         }
-        if (!parse_network(entry, &ret_networks->list[ret_networks->n])) {
+        if (network_parse(entry, &ret_networks->list[ret_networks->n])) {
             *ret_wrong = entry;
             return -EINVAL;
         }
@@ -140,12 +78,7 @@ int client_networks_parse(const char *text, struct client_networks *ret_networks
 
 bool client_networks_have(const struct client_networks *networks, const struct client_address *a)
 {
-    bool found = false;
-    for (uint32_t i = 0; i < networks->n && a->known && !found; i++) {
-        const struct client_network *network = &networks->list[i];
-        found = same_prefix(network->bytes, a->bytes, network->prefix);
-    }
-    return found;
+    return a->known && networks_have(networks->list, networks->n, a->bytes);
 }
 
 // --- What proxies write
@@ -178,7 +111,8 @@ static bool parse_node(struct str s, struct client_address *ret_address)
             return false;
         }
     }
-    if (!parse_address(address, ret_address->bytes, NULL)) {
+    bool is_v4;
+    if (network_address_parse(address, ret_address->bytes, &is_v4)) {
         return false;
     }
     write_text(ret_address);
@@ -219,27 +153,25 @@ static struct str last_element(struct str *list)
     return trim(element);
 }
 
-// Walks one field's value from the right, *hops at most. Returns whether to go on with the field
-// before it.
-static bool walk(const struct client_networks *proxies, struct str list, bool forwarded,
-                 unsigned *hops, struct client_address *a)
+// Walks the list from the right, over at most CLIENT_HOPS_MAX addresses.
+static void walk(const struct client_networks *proxies, struct str list, bool forwarded,
+                 struct client_address *a)
 {
-    while (list.n > 0 && *hops > 0) {
+    for (unsigned hops = CLIENT_HOPS_MAX; list.n > 0 && hops > 0;) {
         struct str element = last_element(&list);
         if (element.n == 0) {
             continue; // RFC 9110 section 5.6.1: empty elements are none
         }
         struct client_address next;
-        --*hops;
+        hops--;
         if (!parse_node(forwarded ? forwarded_for(element) : element, &next)) {
-            return false;
+            return;
         }
         *a = next;
         if (!client_networks_have(proxies, a)) {
-            return false;
+            return;
         }
     }
-    return *hops > 0;
 }
 
 void client_address_resolve(const struct client_networks *proxies, const char *field,
@@ -247,16 +179,8 @@ void client_address_resolve(const struct client_networks *proxies, const char *f
                             struct client_address *ret_address)
 {
     *ret_address = *peer;
-    if (proxies->n == 0 || !client_networks_have(proxies, peer)) {
-        return;
-    }
-    unsigned hops = CLIENT_HOPS_MAX;
-    bool forwarded = strcmp(field, "forwarded") == 0, more = true;
-    for (size_t i = request->n_fields; i > 0 && more; i--) {
-        const struct http_field *f = &request->fields[i - 1];
-        if (str_eq((struct str){ request->text + f->name, f->name_n }, str_of(field))) {
-            more = walk(proxies, (struct str){ request->text + f->value, f->value_n }, forwarded,
-                        &hops, ret_address);
-        }
+    if (client_networks_have(proxies, peer)) {
+        walk(proxies, http_request_field(request, str_of(field)), strcmp(field, "forwarded") == 0,
+             ret_address);
     }
 }

@@ -7,13 +7,14 @@
 #ifndef GATEWAY_CLIENT_ADDRESS_H
 #define GATEWAY_CLIENT_ADDRESS_H
 
+#include "gateway/networks.h"
+
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
 struct http_request;
-struct str;
 
 #define CLIENT_NETWORKS_MAX 64 // of SLUICE_TRUSTED_PROXIES -> an error at start
 #define CLIENT_HOPS_MAX 16     // addresses looked at in one request -> the last of them counts
@@ -24,13 +25,8 @@ struct client_address {
     char text[INET6_ADDRSTRLEN]; // IPv4, or IPv6 as RFC 5952 writes it; "" when not known
 };
 
-struct client_network {
-    uint8_t bytes[16]; // as above
-    uint8_t prefix;    // bits of it that count
-};
-
 struct client_networks {
-    struct client_network list[CLIENT_NETWORKS_MAX];
+    struct network list[CLIENT_NETWORKS_MAX];
     uint32_t n;
 };
 

@@ -6,15 +6,21 @@
 
 #define MAPPED_BITS 96 // ::ffff:0:0/96 holds IPv4
 
-static int parse_address(const char *text, uint8_t address[16], bool *ret_is_v4)
+int network_address_parse(struct str text, uint8_t ret_address[16], bool *ret_is_v4)
 {
     static const uint8_t mapped[12] = { [10] = 0xFF, [11] = 0xFF };
-    *ret_is_v4 = inet_pton(AF_INET, text, address + sizeof mapped) == 1;
+    char z[INET6_ADDRSTRLEN];
+    if (text.n == 0 || text.n >= sizeof z || memchr(text.p, '\0', text.n)) {
+        return -EINVAL;
+    }
+    memcpy(z, text.p, text.n);
+    z[text.n] = '\0';
+    *ret_is_v4 = inet_pton(AF_INET, z, ret_address + sizeof mapped) == 1;
     if (*ret_is_v4) {
-        memcpy(address, mapped, sizeof mapped);
+        memcpy(ret_address, mapped, sizeof mapped);
         return 0;
     }
-    return inet_pton(AF_INET6, text, address) == 1 ? 0 : -EINVAL;
+    return inet_pton(AF_INET6, z, ret_address) == 1 ? 0 : -EINVAL;
 }
 
 // "0" to "128" without leading zeros; -1 when it is none.
@@ -45,17 +51,11 @@ static bool has_bits_behind(const struct network *n)
 
 int network_parse(struct str text, struct network *ret_network)
 {
-    char address[INET6_ADDRSTRLEN + 1];
     struct network network;
     bool is_v4;
     const char *slash = text.n ? memchr(text.p, '/', text.n) : NULL;
     size_t n = slash ? (size_t)(slash - text.p) : text.n;
-    if (n == 0 || n >= sizeof address) {
-        return -EINVAL;
-    }
-    memcpy(address, text.p, n);
-    address[n] = '\0';
-    if (strlen(address) != n || parse_address(address, network.address, &is_v4)) {
+    if (network_address_parse((struct str){ text.p, n }, network.address, &is_v4)) {
         return -EINVAL;
     }
     int bits = slash ? parse_bits((struct str){ slash + 1, text.n - n - 1 }) : is_v4 ? 32 : 128;
@@ -78,15 +78,10 @@ static bool network_has(const struct network *n, const uint8_t address[16])
            (rest == 0 || ((n->address[whole] ^ address[whole]) & mask) == 0);
 }
 
-bool networks_have(const struct network *networks, size_t n, const char *address)
+bool networks_have(const struct network *networks, size_t n, const uint8_t address[16])
 {
-    uint8_t bytes[16];
-    bool is_v4;
-    if (n == 0 || parse_address(address, bytes, &is_v4)) {
-        return false;
-    }
     for (size_t i = 0; i < n; i++) {
-        if (network_has(&networks[i], bytes)) {
+        if (network_has(&networks[i], address)) {
             return true;
         }
     }

@@ -16,7 +16,12 @@ struct network {
 // Returns 0 or -EINVAL; also when bits behind the prefix are set, which is most often a slip.
 __attribute__((warn_unused_result)) int network_parse(struct str text, struct network *ret_network);
 
-// Whether the address (text, as connection_client() gives it) is in one of the n networks.
-bool networks_have(const struct network *networks, size_t n, const char *address);
+// Parses text that is nothing but an address. *ret_is_v4: it was written as IPv4. Returns 0 or
+// -EINVAL.
+__attribute__((warn_unused_result)) int
+network_address_parse(struct str text, uint8_t ret_address[16], bool *ret_is_v4);
+
+// Whether the address is in one of the n networks.
+bool networks_have(const struct network *networks, size_t n, const uint8_t address[16]);
 
 #endif

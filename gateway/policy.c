@@ -125,9 +125,9 @@ void policy_rewrite(const struct policy *p, struct target *t)
     }
 }
 
-bool policy_trusts(const struct policy_trust *t, const char *client_address)
+bool policy_trusts(const struct policy_trust *t, const struct client_address *client)
 {
-    return t->all || networks_have(t->networks, t->n_networks, client_address);
+    return t->all || (client->known && networks_have(t->networks, t->n_networks, client->bytes));
 }
 
 // --- Fields of requests

@@ -12,7 +12,7 @@
 #include "gateway/cors.h"
 #include "gateway/field_edits.h"
 #include "gateway/field_filter.h"
-#include "gateway/networks.h"
+#include "gateway/client_address.h"
 #include "gateway/router.h"
 
 #define POLICY_MAX_BYTES (256 * 1024)         // of the file
@@ -82,7 +82,7 @@ size_t policy_bind(const struct policy *p, struct router *r);
 // Applies at most one rewrite: the one with the longest prefix. The target then borrows from p.
 void policy_rewrite(const struct policy *p, struct target *target);
 
-bool policy_trusts(const struct policy_trust *t, const char *client_address);
+bool policy_trusts(const struct policy_trust *t, const struct client_address *client);
 
 // A field of the request as a worker gets to see it after the edits of these rules; p == NULL when
 // it is not there.

@@ -298,7 +298,7 @@ bool transform_is_preflight(const struct exchange *x)
 
 bool transform_trusts_trace(const struct exchange *x)
 {
-    return !x->policy || policy_trusts(&x->policy->trace, connection_client(x->connection)->text);
+    return !x->policy || policy_trusts(&x->policy->trace, connection_client(x->connection));
 }
 
 static bool is_request_id(struct str s)
@@ -320,6 +320,6 @@ struct str transform_request_id(const struct exchange *x)
     }
     struct str id = http_request_field(&x->request, STR("x-request-id"));
     bool taken = is_request_id(id) &&
-                 policy_trusts(&x->policy->request_id, connection_client(x->connection)->text);
+                 policy_trusts(&x->policy->request_id, connection_client(x->connection));
     return taken ? id : none;
 }

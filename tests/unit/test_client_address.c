@@ -176,18 +176,11 @@ static void test_networks(void **state)
     (void)state;
     struct client_networks n;
     struct str wrong;
-    static const char *const bad[] = { "x",
-                                       "10.0.0.0/33",
-                                       "10.0.0.1/8",
-                                       "fd00::1/8",
-                                       "::/129",
-                                       "/8",
-                                       "10.0.0.0/",
-                                       "10.0.0.0/-1",
-                                       "10.0.0.0/8x",
-                                       "10.0.0.0/0008",
-                                       "1.2.3.4,,5.6.7.8",
-                                       "1.2.3.4 5.6.7.8" };
+    static const char *const bad[] = {
+        "x",           "10.0.0.0/33",      "10.0.0.1/8",     "fd00::1/8",   "::/129",
+        "/8",          "10.0.0.0/",        "10.0.0.0/-1",    "10.0.0.0/8x", "10.0.0.0/0008",
+        "10.0.0.0/08", "1.2.3.4,,5.6.7.8", "1.2.3.4 5.6.7.8"
+    };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(client_networks_parse(bad[i], &n, &wrong), -EINVAL);
     }

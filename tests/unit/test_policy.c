@@ -197,21 +197,29 @@ static void test_masks(void **state)
     assert_true(policy->rules[0].mask_hash != policy->rules[1].mask_hash);
 }
 
+static bool trusts(const struct policy_trust *trust, const char *address)
+{
+    struct client_address client = { .known = true };
+    bool is_v4;
+    assert_int_equal(network_address_parse(str_of(address), client.bytes, &is_v4), 0);
+    return policy_trusts(trust, &client);
+}
+
 static void test_trust(void **state)
 {
     (void)state;
     parse("{}");
-    assert_true(policy_trusts(&policy->trace, "192.0.2.1"));
-    assert_false(policy_trusts(&policy->request_id, "192.0.2.1"));
+    assert_true(trusts(&policy->trace, "192.0.2.1"));
+    assert_false(trusts(&policy->request_id, "192.0.2.1"));
     parse(
         "{\"trace\": {\"trust_inbound\": [\"10.0.0.0/8\", \"::1\"], \"trust_request_id\": true}}");
-    assert_false(policy_trusts(&policy->trace, "192.0.2.1"));
-    assert_true(policy_trusts(&policy->trace, "10.9.9.9"));
-    assert_true(policy_trusts(&policy->request_id, "192.0.2.1"));
+    assert_false(trusts(&policy->trace, "192.0.2.1"));
+    assert_true(trusts(&policy->trace, "10.9.9.9"));
+    assert_true(trusts(&policy->request_id, "192.0.2.1"));
     parse("{\"trace\": {\"trust_inbound\": false}}");
-    assert_false(policy_trusts(&policy->trace, "10.9.9.9"));
+    assert_false(trusts(&policy->trace, "10.9.9.9"));
     parse("{\"trace\": {\"trust_inbound\": []}}");
-    assert_false(policy_trusts(&policy->trace, "10.9.9.9"));
+    assert_false(trusts(&policy->trace, "10.9.9.9"));
 }
 
 static void test_references(void **state)
