@@ -4,6 +4,8 @@
 // are looked at twice, because their count stands before them.
 #include "gateway/field_filter.h"
 
+#include "gateway/grammar.h"
+
 #include "proto/reader.h"
 #include "proto/writer.h"
 
@@ -38,8 +40,7 @@ static bool name_valid(struct str s)
     bool ok = s.n > 0 && s.n <= FIELD_FILTER_NAME_MAX;
     for (size_t i = 0; ok && i < s.n; i++) {
         char c = s.p[i];
-        ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-             c == '_' || c == '-';
+        ok = is_alphanumeric(c) || c == '_' || c == '-';
     }
     return ok;
 }

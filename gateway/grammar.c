@@ -3,6 +3,15 @@
 
 #include <strings.h>
 
+bool is_field_name(struct str s)
+{
+    bool ok = s.n > 0 && s.n <= FIELD_NAME_MAX;
+    for (size_t i = 0; ok && i < s.n; i++) {
+        ok = is_token(s.p[i]) && !(s.p[i] >= 'A' && s.p[i] <= 'Z');
+    }
+    return ok;
+}
+
 bool list_has(struct str list, struct str token)
 {
     size_t start = 0;

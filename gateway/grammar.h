@@ -45,6 +45,11 @@ static inline int hexadecimal(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+#define FIELD_NAME_MAX 128 // bytes, of names in configuration
+
+// Whether s is the name of a field in lower case.
+bool is_field_name(struct str s);
+
 // Whether a comma-separated list has this token, in whatever case. A list with p == NULL is empty.
 bool list_has(struct str list, struct str token);
 

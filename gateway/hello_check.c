@@ -2,6 +2,7 @@
 #include "gateway/hello_check.h"
 
 #include "common/json_to_msgpack.h"
+#include "gateway/grammar.h"
 #include "gateway/limits.h"
 #include "gateway/method.h"
 #include "proto/utf8.h"
@@ -23,11 +24,6 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static bool is_alphanumeric(char c)
-{
-    return is_lower(c) || is_digit(c) || (c >= 'A' && c <= 'Z');
-}
-
 // Lower-case letters, digits and dashes, beginning with a letter.
 static bool is_slug(struct str s, size_t max)
 {
@@ -39,7 +35,7 @@ static bool is_slug(struct str s, size_t max)
 }
 
 // Printable text on one line.
-static bool is_text(struct str s, size_t min, size_t max)
+static bool is_line(struct str s, size_t min, size_t max)
 {
     bool ok = s.n >= min && s.n <= max && utf8_valid(s);
     for (size_t i = 0; ok && i < s.n; i++) {
@@ -148,7 +144,7 @@ static const char *check_announcements(const struct frame_hello *h)
     for (size_t i = 0; i < h->n_problems; i++) {
         const struct frame_problem *p = &h->problems[i];
         if (!is_slug(p->slug, NAME_MAX_BYTES) || p->status < 400 || p->status > 599 ||
-            !is_text(p->title, 1, NAME_MAX_BYTES) || !is_text(p->meaning, 0, 1024)) {
+            !is_line(p->title, 1, NAME_MAX_BYTES) || !is_line(p->meaning, 0, 1024)) {
             return "A problem has an invalid slug, status, title or meaning.";
         }
     }
@@ -165,10 +161,10 @@ const char *hello_check(const struct frame_hello *h)
     if (!is_slug(h->service, SERVICE_MAX)) {
         return "The service name is not [a-z][a-z0-9-]*, at most 32 bytes.";
     }
-    if (!is_text(h->instance, 1, INSTANCE_MAX)) {
+    if (!is_line(h->instance, 1, INSTANCE_MAX)) {
         return "The instance name must be 1 to 64 bytes of printable text.";
     }
-    if (!is_text(h->version, 0, NAME_MAX_BYTES) || !is_text(h->schema, 1, NAME_MAX_BYTES)) {
+    if (!is_line(h->version, 0, NAME_MAX_BYTES) || !is_line(h->schema, 1, NAME_MAX_BYTES)) {
         return "The version and the schema must be at most 128 bytes of printable text.";
     }
     if (h->capacity < 1 || h->capacity > 65535) {

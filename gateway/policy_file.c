@@ -3,6 +3,7 @@
 
 #include "common/config.h"
 #include "common/file.h"
+#include "gateway/grammar.h"
 #include "gateway/policy_rules.h"
 #include "gateway/response.h"
 
@@ -55,23 +56,12 @@ static void take_origins(struct policy_check *c, struct policy_item item, void *
     }
 }
 
-static bool is_token(struct str s)
-{
-    bool ok = s.n > 0 && s.n <= 128;
-    for (size_t i = 0; ok && i < s.n; i++) {
-        char ch = s.p[i];
-        ok = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') ||
-             (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch));
-    }
-    return ok;
-}
-
 // Appends to a list that is written as it is: target is a struct buf.
 static void take_field_name(struct policy_check *c, struct policy_item item, void *target)
 {
     struct buf *list = target;
     struct str s = policy_string(c, item, "the name of a header field in lower case");
-    if (s.p && (!is_token(s) || str_eq(s, STR("*")))) {
+    if (s.p && (!is_field_name(s) || str_eq(s, STR("*")))) {
         policy_mistake(c, item,
                        "\"%.100s\" is no header field; allowed: a name in lower case, such as "
                        "\"if-match\"",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/policy_rules.h"
 
+#include "gateway/grammar.h"
 #include "gateway/hello_check.h"
 #include "gateway/response.h"
 #include "proto/timestamp.h"
@@ -86,17 +87,6 @@ struct edits {
     enum field_edit_kind kind;
     bool response;
 };
-
-static bool is_field_name(struct str s)
-{
-    bool ok = s.n > 0 && s.n <= 128;
-    for (size_t i = 0; ok && i < s.n; i++) {
-        char ch = s.p[i];
-        ok = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') ||
-             (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch));
-    }
-    return ok;
-}
 
 static bool is_taken(const struct field_edits *e, struct str name)
 {

@@ -3,6 +3,7 @@
 
 #include "gateway/connection.h"
 #include "gateway/entity_tag.h"
+#include "gateway/grammar.h"
 #include "gateway/policy_watch.h"
 
 #include <assert.h>
@@ -306,8 +307,7 @@ static bool is_request_id(struct str s)
     bool ok = s.n > 0 && s.n <= REQUEST_ID_MAX;
     for (size_t i = 0; ok && i < s.n; i++) {
         char c = s.p[i];
-        ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-             c == '.' || c == '_' || c == '-';
+        ok = is_alphanumeric(c) || c == '.' || c == '_' || c == '-';
     }
     return ok;
 }

@@ -24,6 +24,19 @@ static void test_characters(void **state)
     assert_int_equal(hexadecimal('F'), 15);
 }
 
+static void test_field_names(void **state)
+{
+    (void)state;
+    char longest[FIELD_NAME_MAX + 1];
+    memset(longest, 'a', sizeof longest);
+    assert_true(is_field_name(STR("if-match")) && is_field_name(STR("x_1.~")));
+    assert_false(is_field_name(STR("If-Match")) || is_field_name(STR("")));
+    assert_false(is_field_name(STR("a b")) || is_field_name(STR("a:")) ||
+                 is_field_name(STR("a\0")));
+    assert_true(is_field_name((struct str){ longest, FIELD_NAME_MAX }));
+    assert_false(is_field_name((struct str){ longest, FIELD_NAME_MAX + 1 }));
+}
+
 static void test_lists(void **state)
 {
     (void)state;
@@ -44,6 +57,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_characters),
+        cmocka_unit_test(test_field_names),
         cmocka_unit_test(test_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
