@@ -160,6 +160,12 @@ bool call_wanted(const struct call *c)
 
 // --- Answering
 
+int call_invalid_field(struct call *c, const char *pointer, const char *detail)
+{
+    call_problem_at(c, pointer, "%s", detail);
+    return call_problem(c, PROBLEM_INVALID_FIELDS, NULL);
+}
+
 bool call_answered(const struct call *c)
 {
     return c->answered;

@@ -96,6 +96,9 @@ __attribute__((format(printf, 3, 4))) int call_problem(struct call *c, enum prob
 __attribute__((format(printf, 3, 4))) void call_problem_at(struct call *c, const char *pointer,
                                                            const char *detail, ...);
 
+// The problem invalid-fields with one entry in its `errors`: what is wrong with one field.
+int call_invalid_field(struct call *c, const char *pointer, const char *detail);
+
 bool call_answered(const struct call *c);
 
 // In `write`: an answer of 400 and above undoes what the handler changed, events included. This

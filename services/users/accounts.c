@@ -53,18 +53,12 @@ static int find_visible(struct call *c, struct account *ret_account)
     return r > 0 && visible ? 1 : call_problem(c, PROBLEM_NOT_FOUND, NULL);
 }
 
-static int reply_invalid(struct call *c, const char *pointer, const char *detail)
-{
-    call_problem_at(c, pointer, "%s", detail);
-    return call_problem(c, PROBLEM_INVALID_FIELDS, NULL);
-}
-
 // Refuses a new password that is guessed early. Returns 1 when it may be taken, 0 after answering.
 static int allow_password(struct call *c, struct str password, struct str email, struct str name)
 {
     struct strength_hints hints = { .email = email, .name = name };
     char reason[STRENGTH_REASON_SIZE];
-    return password_strong(password, &hints, reason) || reply_invalid(c, "#/password", reason);
+    return password_strong(password, &hints, reason) || call_invalid_field(c, "#/password", reason);
 }
 
 // --- Making
@@ -241,15 +235,15 @@ static int allow_patch(struct call *c, const struct user_patch *in, const struct
             return call_problem(c, PROBLEM_FORBIDDEN, "Only admins may change a role.");
         }
         if (!str_eq(in->role, STR("user")) && !str_eq(in->role, STR("admin"))) {
-            return reply_invalid(c, "#/role", "must be \"user\" or \"admin\"");
+            return call_invalid_field(c, "#/role", "must be \"user\" or \"admin\"");
         }
     }
     bool new_email = MESSAGE_HAS(in, user_patch, email) && !str_eq(in->email, str_of(a->email));
     bool own = call_is_user(c, str_of(a->id));
     bool verify = own && (new_email || MESSAGE_HAS(in, user_patch, password));
     if (verify && !MESSAGE_HAS(in, user_patch, current_password)) {
-        return reply_invalid(c, "#/current_password",
-                             "is required to change your own email address or password");
+        return call_invalid_field(c, "#/current_password",
+                                  "is required to change your own email address or password");
     }
     *ret_verify = verify;
     return 1;
@@ -289,7 +283,8 @@ int on_user_patch_compute(struct call *c)
         }
         if (r == 0) {
             throttle_keep(&change->attempt);
-            return reply_invalid(c, "#/current_password", "is not the password of this account");
+            return call_invalid_field(c, "#/current_password",
+                                      "is not the password of this account");
         }
         throttle_passed(&change->attempt);
     }

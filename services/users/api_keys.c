@@ -29,12 +29,6 @@ static struct api_key shown(const struct api_key_record *k)
 
 // --- Making
 
-static int reply_invalid(struct call *c, const char *pointer, const char *detail)
-{
-    call_problem_at(c, pointer, "%s", detail);
-    return call_problem(c, PROBLEM_INVALID_FIELDS, NULL);
-}
-
 // Returns 1 when who asks has logged in, 0 after answering 403, or a negative errno.
 static int require_session(struct call *c)
 {
@@ -53,10 +47,10 @@ int on_api_key_create_read(struct call *c)
         return r;
     }
     if (wrong) {
-        return reply_invalid(c, "#/scope", wrong);
+        return call_invalid_field(c, "#/scope", wrong);
     }
     if (MESSAGE_HAS(in, api_key_create, expires_at) && in->expires_at <= call_now_ms(c)) {
-        return reply_invalid(c, "#/expires_at", "is over; allowed: a time to come, or none");
+        return call_invalid_field(c, "#/expires_at", "is over; allowed: a time to come, or none");
     }
     return 0;
 }
@@ -148,7 +142,7 @@ int on_api_key_check(struct call *c)
     char role[8];
     size_t n;
     if (base64url_decode(in->hash, hash, sizeof hash, &n) || n != sizeof hash) {
-        return reply_invalid(c, "#/hash", "is not the base64url of 32 bytes");
+        return call_invalid_field(c, "#/hash", "is not the base64url of 32 bytes");
     }
     int r = api_key_by_hash(call_db(c), hash, &k, role);
     if (r < 0) {
