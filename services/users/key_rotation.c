@@ -77,9 +77,7 @@ static int read_key(const struct work *w, const char *path, struct jwk *ret)
     } else if (rc != -ENOENT) {
         rc = fail(w, rc, path, NULL);
     }
-    if (content.data) {
-        sodium_memzero(content.data, content.cap);
-    }
+    buf_wipe(&content);
     buf_fini(&content);
     return rc;
 }
@@ -91,9 +89,7 @@ static int write_key(const struct work *w, const char *path, const struct jwk *k
     jwk_write(key, &content);
     int rc = buf_error(&content);
     rc = rc ? rc : file_replace(path, buf_str(&content), 0600);
-    if (content.data) {
-        sodium_memzero(content.data, content.cap);
-    }
+    buf_wipe(&content);
     buf_fini(&content);
     return rc ? fail(w, rc, path, NULL) : 0;
 }

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <sodium.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -207,9 +206,7 @@ static int read_secret(const char *given, const char *home, const char *name, st
 
 static void forget_secret(struct buf *secret)
 {
-    if (secret->data) {
-        sodium_memzero(secret->data, secret->cap);
-    }
+    buf_wipe(secret);
     buf_fini(secret);
 }
 

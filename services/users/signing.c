@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -48,9 +47,7 @@ static int read_issuer(struct token_issuer **ret, char error[CONFIG_ERROR_SIZE])
     buf_init(&key, JWK_MAX_BYTES);
     int r = keys_read(signing.options.home, "signing/token.key", JWK_MAX_BYTES, &key, error);
     r = r < 0 ? r : make_issuer(buf_str(&key), ret, error);
-    if (key.data) {
-        sodium_memzero(key.data, key.cap);
-    }
+    buf_wipe(&key);
     buf_fini(&key);
     return r;
 }
