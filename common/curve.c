@@ -1,75 +1,90 @@
 // SPDX-License-Identifier: MIT
-// czmq's certificates and its ZAP handler. The handler is an actor thread bound to
-// inproc://zeromq.zap.01, of which a process has one; without it libzmq would accept any client
-// key.
+// Without a ZAP handler libzmq would accept any client key.
 #include "common/curve.h"
+
+#include "common/key_pairs.h"
+#include "common/zap.h"
 
 #include <czmq.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PATH_BYTES 4096
 #define SECRET_PATH_BYTES 256 // zcert_load() cuts longer ones off
-#define ZAP_DOMAIN "sluice"
-
-static const char *const key_names[] = { "gateway", "queue", "client" };
 
 struct curve {
-    char dir[PATH_BYTES - 128]; // leaves room for the file names below it
+    char dir[PATH_MAX - 128]; // leaves room for the file names below it
+    bool legacy;
     zcert_t *own;
-    zactor_t *zap; // NULL in a client
+    struct zap *zap; // NULL in a client
 };
 
-// Loads the secret certificate of name. Refuses one that others may read.
-static int load_own(struct curve *c, const char *name)
+static int fail(char error[CURVE_ERROR_SIZE], int rc, const char *path, const char *what)
 {
-    char path[PATH_BYTES];
+    (void)snprintf(error, CURVE_ERROR_SIZE, "%.300s: %s", path, what ? what : strerror(-rc));
+    return rc;
+}
+
+static int name_secret(const struct curve *c, const char *name, char path[PATH_MAX])
+{
+    int n = snprintf(path, PATH_MAX, "%s/%s.key_secret", c->dir, name);
+    return n > 0 && n < SECRET_PATH_BYTES ? 0 : -ENAMETOOLONG;
+}
+
+// Loads the secret certificate of name. Refuses one that others may read.
+static int load_own(struct curve *c, const char *name, char error[CURVE_ERROR_SIZE])
+{
+    char path[PATH_MAX], what[160];
     struct stat st;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s.key_secret", c->dir, name) >=
-        SECRET_PATH_BYTES) {
-        return -ENAMETOOLONG;
-    }
-    if (stat(path, &st)) {
-        return -errno;
+    int rc = name_secret(c, name, path);
+    if (rc || stat(path, &st)) {
+        rc = rc ? rc : -errno;
+        (void)snprintf(what, sizeof what, "%s; `sluice keys make %s` makes it", strerror(-rc),
+                       name);
+        return fail(error, rc, path, rc == -ENOENT ? what : NULL);
     }
     if (st.st_mode & (S_IRWXG | S_IRWXO)) {
-        return -EACCES;
+        (void)snprintf(what, sizeof what, "its mode is %04o, so others can read it; chmod 0600",
+                       (unsigned)st.st_mode & 07777);
+        return fail(error, -EACCES, path, what);
     }
     // zcert_load() of "x" reads "x_secret" when it is there.
-    (void)snprintf(path, sizeof path, "%s/%s.key", c->dir, name);
+    path[strlen(path) - strlen("_secret")] = '\0';
     c->own = zcert_load(path);
-    return c->own ? 0 : -EBADMSG;
+    return c->own ? 0 : fail(error, -EBADMSG, path, "not a key pair");
 }
 
-static int start_zap(struct curve *c)
+// The name of the pair to use: name itself, or, where that is not there, the legacy one.
+static const char *choose(struct curve *c, const char *name)
 {
-    char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s/public", c->dir);
-    if (access(path, R_OK | X_OK)) {
-        return -errno;
-    }
-    c->zap = zactor_new(zauth, NULL);
-    if (!c->zap) {
-        return -ENOMEM;
-    }
-    if (zstr_sendx(c->zap, "CURVE", path, NULL) || zsock_wait(c->zap) != 0) {
-        return -EIO;
-    }
-    return 0;
+    char own[PATH_MAX], legacy[PATH_MAX];
+    c->legacy = name_secret(c, name, own) == 0 && access(own, F_OK) && errno == ENOENT &&
+                name_secret(c, KEY_PAIRS_LEGACY, legacy) == 0 && access(legacy, F_OK) == 0;
+    return c->legacy ? KEY_PAIRS_LEGACY : name;
 }
 
-int curve_open(const char *dir, const char *own_name, int is_server, struct curve **ret_curve)
+static int start_zap(struct curve *c, char error[CURVE_ERROR_SIZE])
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/public", c->dir);
+    int rc = zap_start(path, &c->zap);
+    return rc ? fail(error, rc, path, NULL) : 0;
+}
+
+int curve_open(const char *dir, const char *own_name, int is_server, char error[CURVE_ERROR_SIZE],
+               struct curve **ret_curve)
 {
     struct curve *c = calloc(1, sizeof *c);
     if (!c) {
-        return -ENOMEM;
+        return fail(error, -ENOMEM, dir, NULL);
     }
-    int rc = (size_t)snprintf(c->dir, sizeof c->dir, "%s", dir) < sizeof c->dir ? 0 : -ENAMETOOLONG;
-    rc = rc ? rc : load_own(c, own_name);
-    rc = rc ? rc : is_server ? start_zap(c) : 0;
+    int n = snprintf(c->dir, sizeof c->dir, "%s", dir);
+    int rc = n > 0 && (size_t)n < sizeof c->dir ? 0 : fail(error, -ENAMETOOLONG, dir, NULL);
+    rc = rc ? rc : load_own(c, is_server ? own_name : choose(c, own_name), error);
+    rc = rc ? rc : is_server ? start_zap(c, error) : 0;
     if (rc) {
         curve_close(&c);
         return rc;
@@ -83,10 +98,15 @@ void curve_close(struct curve **curve)
     struct curve *c = *curve;
     *curve = NULL;
     if (c) {
-        zactor_destroy(&c->zap);
+        zap_stop(&c->zap);
         zcert_destroy(&c->own);
         free(c);
     }
+}
+
+bool curve_is_legacy(const struct curve *c)
+{
+    return c->legacy;
 }
 
 static int set_text(void *socket, int option, const char *text)
@@ -108,57 +128,11 @@ int curve_apply_server(struct curve *c, void *zmq_socket)
     return rc ? rc : set_own_keys(c, zmq_socket);
 }
 
-int curve_apply_client(struct curve *c, void *zmq_socket, const char *server_name)
+int curve_apply_client(struct curve *c, void *zmq_socket, const char *server_name, bool old)
 {
-    char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s/public/%s.key", c->dir, server_name);
-    zcert_t *server = zcert_load(path);
-    if (!server) {
-        return -ENOENT;
-    }
-    int rc = set_text(zmq_socket, ZMQ_CURVE_SERVERKEY, zcert_public_txt(server));
-    zcert_destroy(&server);
+    char path[PATH_MAX], key[KEY_PAIRS_KEY_SIZE];
+    (void)snprintf(path, sizeof path, "%s/public/%s%s.key", c->dir, server_name, old ? ".old" : "");
+    int rc = key_pairs_read_public(path, key);
+    rc = rc ? rc : set_text(zmq_socket, ZMQ_CURVE_SERVERKEY, key);
     return rc ? rc : set_own_keys(c, zmq_socket);
-}
-
-static int make_dir(const char *path)
-{
-    return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
-}
-
-static int make_pair(const char *dir, const char *name)
-{
-    char secret[PATH_BYTES], public[PATH_BYTES];
-    if ((size_t)snprintf(secret, sizeof secret, "%s/%s.key_secret", dir, name) >=
-            SECRET_PATH_BYTES ||
-        (size_t)snprintf(public, sizeof public, "%s/public/%s.key", dir, name) >= sizeof public) {
-        return -ENAMETOOLONG;
-    }
-    if (access(secret, F_OK) == 0 && access(public, F_OK) == 0) {
-        return 0;
-    }
-    zcert_t *cert = zcert_new();
-    if (!cert) {
-        return -ENOMEM;
-    }
-    zcert_set_meta(cert, "name", "%s", name);
-    mode_t mask = umask(0077);
-    int rc = zcert_save_secret(cert, secret) || zcert_save_public(cert, public) ? -EIO : 0;
-    (void)umask(mask);
-    zcert_destroy(&cert);
-    return rc;
-}
-
-int curve_make_keys(const char *dir)
-{
-    char public[PATH_BYTES];
-    if ((size_t)snprintf(public, sizeof public, "%s/public", dir) >= sizeof public) {
-        return -ENAMETOOLONG;
-    }
-    int rc = make_dir(dir);
-    rc = rc ? rc : make_dir(public);
-    for (size_t i = 0; !rc && i < sizeof key_names / sizeof *key_names; i++) {
-        rc = make_pair(dir, key_names[i]);
-    }
-    return rc;
 }

@@ -2,7 +2,7 @@
 // The secrets of a deployment, each made when it is missing.
 #include "common/keys.h"
 
-#include "common/curve.h"
+#include "common/key_pairs.h"
 #include "common/file.h"
 #include "common/jwk.h"
 
@@ -153,7 +153,7 @@ static int make_curve_keys(struct maker *m)
 {
     int r = look(m, "curve");
     if (r >= 0) {
-        r = curve_make_keys(m->path);
+        r = key_pairs_make_own(m->path);
     }
     return r < 0 ? fail(m, r, NULL) : 0;
 }
@@ -183,14 +183,12 @@ static int make_all(struct maker *m)
     return r < 0 ? r : made;
 }
 
-// Opens the directory, which is made if need be, closes it for others and locks it until the fd is
-// closed.
-static int open_directory(struct maker *m)
+int keys_lock(const char *secrets_dir)
 {
-    if (mkdir(m->dir, 0700) < 0 && errno != EEXIST) {
+    if (mkdir(secrets_dir, 0700) < 0 && errno != EEXIST) {
         return -errno;
     }
-    int fd = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(secrets_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         return -errno;
     }
@@ -211,15 +209,13 @@ int keys_make(const char *secrets_dir, char error[KEYS_ERROR_SIZE])
     if (sodium_init() < 0) {
         return fail(&m, -EIO, "libsodium cannot start");
     }
-    int fd = open_directory(&m);
+    int fd = keys_lock(secrets_dir);
     if (fd < 0) {
         return fail(&m, fd, NULL);
     }
     buf_init(&m.content, JWK_SET_MAX_BYTES);
     int r = make_all(&m);
-    if (m.content.data) {
-        sodium_memzero(m.content.data, m.content.cap);
-    }
+    buf_wipe(&m.content);
     buf_fini(&m.content);
     close(fd); // releases the lock
     return r;
@@ -231,6 +227,13 @@ int keys_read(const char *home, const char *name, size_t max_bytes, struct buf *
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s/secrets/%s", home, name);
     int r = n > 0 && (size_t)n < sizeof path ? file_read(path, max_bytes, content) : -ENAMETOOLONG;
+    struct stat st;
+    if (r == 0 && stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO))) {
+        (void)snprintf(error, KEYS_ERROR_SIZE,
+                       "%.400s: its mode is %04o, so others can read it; chmod 0600", path,
+                       (unsigned)st.st_mode & 07777);
+        return -EACCES;
+    }
     if (r < 0) {
         (void)snprintf(error, KEYS_ERROR_SIZE, "%.400s: %.60s%s", path, strerror(-r),
                        r == -ENOENT ? "; `sluice init` makes it" : "");

@@ -7,7 +7,7 @@
 //     public/jwks.json   the public keys that verify access tokens, a JWK set: in a directory that
 //                        gateways may read, which may not read the others
 //     cursor.key         64 hexadecimal digits: the key that seals list cursors
-//     curve/             the key pairs of the TCP links (common/curve.h)
+//     curve/             the key pairs of the TCP links (common/key_pairs.h)
 //
 // `sluice-users rotate-key` changes the signing key while everything runs
 // (services/users/key_rotation.h). The old public key stays in jwks.json, so that tokens it signed
@@ -30,8 +30,13 @@
 __attribute__((warn_unused_result)) int keys_make(const char *secrets_dir,
                                                   char error[KEYS_ERROR_SIZE]);
 
+// Locks the directory of the secrets, which is made (0700) or closed for group and others, until the
+// fd that it returns is closed: whoever changes something below it holds it. Or a negative errno.
+__attribute__((warn_unused_result)) int keys_lock(const char *secrets_dir);
+
 // Appends the content of $SLUICE_HOME/secrets/name without a last newline. Returns 0, or a negative
-// errno (-ENOENT: it is not there, -EFBIG: it is longer than max_bytes) with one line in error.
+// errno (-ENOENT: it is not there, -EFBIG: it is longer than max_bytes, -EACCES: its mode lets
+// others read it) with one line in error.
 __attribute__((warn_unused_result)) int keys_read(const char *home, const char *name,
                                                   size_t max_bytes, struct buf *content,
                                                   char error[KEYS_ERROR_SIZE]);

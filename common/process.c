@@ -4,6 +4,7 @@
 #include "common/admin.h"
 #include "common/clock.h"
 #include "common/confine.h"
+#include "common/handshakes.h"
 #include "common/home.h"
 #include "common/log.h"
 #include "common/metrics.h"
@@ -151,6 +152,11 @@ static struct metric sandbox_metrics[SANDBOX_PARTS] = {
     SANDBOX_METRIC("system-calls"), SANDBOX_METRIC("memory"),
 };
 
+static void print_handshake(const char *text)
+{
+    log_warn("%s", text);
+}
+
 static void register_metrics(struct process *p)
 {
     for (size_t i = 0; i < SANDBOX_PARTS; i++) {
@@ -166,6 +172,7 @@ static void register_metrics(struct process *p)
         "sluice_ready", "Whether the process is ready to serve, as /readyz says it (1 or 0).",
         NULL);
     metrics_register(&p->ready);
+    handshakes_open(print_handshake);
 }
 
 static void unregister_metrics(struct process *p)
@@ -178,6 +185,7 @@ static void unregister_metrics(struct process *p)
         metrics_unregister(&log_metrics[i]);
     }
     metrics_unregister(&p->ready);
+    handshakes_close();
 }
 
 // --- Readiness

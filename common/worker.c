@@ -11,6 +11,8 @@
 #include "common/dispatch.h"
 #include "common/gateways.h"
 #include "common/idempotency.h"
+#include "common/keys.h"
+#include "common/key_pairs.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/outbox.h"
@@ -20,7 +22,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -357,26 +358,31 @@ static void unregister_metrics(struct worker *w)
 
 // --- Opening
 
-static int load_cursor_key(struct process *p)
+static int load_cursor_key(struct worker *w)
 {
-    char text[2 * CURSOR_KEY_BYTES];
+    struct buf text;
     unsigned char key[CURSOR_KEY_BYTES];
+    char error[KEYS_ERROR_SIZE] = "";
     size_t n = 0;
-    const char *path = process_path(p, "secrets/cursor.key", false);
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd < 0) {
-        return -errno;
+    buf_init(&text, 2 * CURSOR_KEY_BYTES + 1);
+    int rc =
+        keys_read(w->config->common.home, "cursor.key", 2 * CURSOR_KEY_BYTES + 1, &text, error);
+    if (rc == 0 &&
+        (text.len != 2 * CURSOR_KEY_BYTES ||
+         sodium_hex2bin(key, sizeof key, text.data, text.len, NULL, &n, NULL) || n != sizeof key)) {
+        rc = -EBADMSG;
+        (void)snprintf(error, sizeof error, "%.400s/secrets/cursor.key: not 64 hexadecimal digits",
+                       w->config->common.home);
     }
-    ssize_t got = read(fd, text, sizeof text);
-    (void)close(fd);
-    if (got != (ssize_t)sizeof text ||
-        sodium_hex2bin(key, sizeof key, text, sizeof text, NULL, &n, NULL) || n != sizeof key) {
-        return -EBADMSG;
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG, "%s", error);
+    } else {
+        call_set_cursor_key(key);
     }
-    call_set_cursor_key(key);
     sodium_memzero(key, sizeof key);
-    sodium_memzero(text, sizeof text);
-    return 0;
+    buf_wipe(&text);
+    buf_fini(&text);
+    return rc;
 }
 
 static int open_store(struct worker *w)
@@ -423,7 +429,16 @@ static int open_curve(struct worker *w, const char *gateways, const char *queue)
         return 0;
     }
     const char *dir = process_path(w->process, "secrets/curve", false);
-    return dir ? curve_open(dir, "client", 0, &w->curve) : -errno;
+    char error[CURVE_ERROR_SIZE] = "out of memory";
+    int rc = dir ? curve_open(dir, w->service->name, 0, error, &w->curve) : -errno;
+    if (rc) {
+        process_fail(w->process, EXIT_CONFIG, "%s", error);
+    } else if (curve_is_legacy(w->curve)) {
+        log_warn("there is no key of %s in %s: using the one that all clients share; `sluice keys "
+                 "make %s`, then restart it",
+                 w->service->name, dir, w->service->name);
+    }
+    return rc;
 }
 
 static int open_gateways(struct worker *w, const char *endpoints)
@@ -461,10 +476,8 @@ static int open_all(struct worker *w)
     const struct service *s = w->service;
     endpoint(w, w->config->gateways, "run/gateway/*.sock", gateways, sizeof gateways);
     endpoint(w, w->config->queue, "run/queue.sock", queue, sizeof queue);
-    int rc = load_cursor_key(w->process);
+    int rc = load_cursor_key(w);
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG, "%s/secrets/cursor.key: %s; `sluice init` makes it",
-                     w->config->common.home, strerror(-rc));
         return rc;
     }
     rc = s->on_open ? s->on_open(w->config + 1, w->config->common.home, error) : 0;
@@ -474,8 +487,6 @@ static int open_all(struct worker *w)
     }
     rc = open_curve(w, gateways, queue);
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG, "%s/secrets/curve: %s; `sluice init` makes the keys",
-                     w->config->common.home, strerror(-rc));
         return rc;
     }
     rc = s->n_migrations ? open_store(w) : 0;
@@ -567,23 +578,29 @@ static void join_options(const struct service *s, const char *instance, struct c
     table[n] = (struct config_option)CONFIG_END;
 }
 
+// Paths that have the service's name in them.
+struct own_paths {
+    char store[STORE_NAME_BYTES], key[STORE_NAME_BYTES];
+};
+
 // The kit's paths, the store's directory and the service's own as one list.
-static void join_rights(const struct service *s, char store[STORE_NAME_BYTES],
+static void join_rights(const struct service *s, struct own_paths *own,
                         struct process_right rights[MAX_RIGHTS])
 {
     static const struct process_right kit[] = {
         { "secrets/cursor.key", SANDBOX_READ },
-        { "secrets/curve/client.key", SANDBOX_READ },
-        { "secrets/curve/client.key_secret", SANDBOX_READ },
+        { "secrets/curve/" KEY_PAIRS_LEGACY ".key_secret", SANDBOX_READ }, // of older deployments
         { "secrets/curve/public", SANDBOX_READ },
     };
     size_t n = 0;
     for (; n < sizeof kit / sizeof *kit; n++) {
         rights[n] = kit[n];
     }
+    (void)snprintf(own->key, sizeof own->key, "secrets/curve/%s.key_secret", s->name);
+    rights[n++] = (struct process_right){ own->key, SANDBOX_READ };
     if (s->n_migrations) {
-        (void)snprintf(store, STORE_NAME_BYTES, "db/%s", s->name);
-        rights[n++] = (struct process_right){ store, SANDBOX_WRITE };
+        (void)snprintf(own->store, sizeof own->store, "db/%s", s->name);
+        rights[n++] = (struct process_right){ own->store, SANDBOX_WRITE };
     }
     for (size_t i = 0; s->rights && s->rights[i].path; i++) {
         assert(n < MAX_RIGHTS - 1);
@@ -601,12 +618,14 @@ static void free_worker(struct worker *w)
     dispatch_close(&w->dispatch);
     announce_destroy(&w->announcement);
     free(w->config);
+    curve_close(&w->curve);
     free(w);
 }
 
 int worker_main(const struct service *service, int argc, char **argv)
 {
-    char binary[64], instance[64], store[STORE_NAME_BYTES];
+    char binary[64], instance[64];
+    struct own_paths own;
     struct config_option table[MAX_OPTIONS];
     struct process_right rights[MAX_RIGHTS];
     struct worker *w = calloc(1, sizeof *w);
@@ -619,7 +638,7 @@ int worker_main(const struct service *service, int argc, char **argv)
     (void)snprintf(binary, sizeof binary, "sluice-%s", service->name);
     (void)snprintf(instance, sizeof instance, "%s-1", service->name);
     join_options(service, instance, table);
-    join_rights(service, store, rights);
+    join_rights(service, &own, rights);
     w->service = service;
     w->config = config;
     struct process_callbacks callbacks = { on_drain,          on_close,   w,

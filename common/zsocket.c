@@ -11,6 +11,9 @@
 #include "common/zsocket.h"
 
 #include "common/curve.h"
+#include "common/dialer.h"
+#include "common/handshakes.h"
+#include "common/key_pairs.h"
 
 #include <assert.h>
 #include <czmq.h>
@@ -38,6 +41,12 @@ struct batch {
     struct buf bytes; // empty: nothing waits; kept for the next turn
 };
 
+// What is known of the connection at an fd.
+struct heard {
+    uint32_t peer; // that was heard there last; 0: none
+    char identity[KEY_PAIRS_NAME_SIZE];
+};
+
 struct zsocket {
     zsock_t *sock; // czmq's wrapper, which counts open sockets and complains of dangling ones
     void *raw;     // the libzmq socket inside
@@ -50,6 +59,9 @@ struct zsocket {
     uv_check_t check;
     uv_idle_t idle; // runs while messages wait, so that the loop does not sleep
     int handles_open;
+    struct dialer *dialer; // DEALER over tcp
+    bool authenticates;    // ROUTER over tcp: its peers have identities
+    const char *identity;  // of the sender of the message at hand
     bool paused;
     bool woken;         // the fd was readable
     bool woken_monitor; // the monitor's was
@@ -58,7 +70,7 @@ struct zsocket {
     bool closed;  // zsocket_close() was called; stop at the next chance
     const void *custom_id; // routing id of the message at hand when it is not libzmq's own
     size_t custom_id_bytes;
-    uint32_t *heard; // ROUTER: by fd, the peer that was heard there last
+    struct heard *heard; // ROUTER: by fd
     size_t n_heard;
     struct batch *batches; // one for each peer that was queued to; their number follows the peers'
     size_t n_batches;
@@ -90,8 +102,34 @@ static bool readable(const struct zsocket *s)
 
 // --- Connection events
 
+// Of a ROUTER; a dialer knows more about its own.
+static void count_failure(struct zsocket *s, enum handshake_failure failure)
+{
+    if (s->dialer) {
+        dialer_failed(s->dialer, failure);
+    } else {
+        handshakes_count(failure);
+    }
+}
+
 static void on_monitor_event(struct zsocket *s, uint16_t event, int fd)
 {
+    switch (event) {
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+        count_failure(s, HANDSHAKE_AUTH);
+        return;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+        count_failure(s, HANDSHAKE_PROTOCOL);
+        return;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        count_failure(s, HANDSHAKE_CLOSED);
+        return;
+    default:
+        break;
+    }
+    if (s->dialer) {
+        dialer_event(s->dialer, event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED);
+    }
     if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED && s->callbacks.on_connect) {
         s->callbacks.on_connect(s, s->callbacks.data); // this event does not carry the fd
     } else if (event == ZMQ_EVENT_DISCONNECTED && s->callbacks.on_disconnect) {
@@ -146,26 +184,45 @@ static void drop_rest(struct zsocket *s, zmq_msg_t *last)
     }
 }
 
-// Whether this is the first message of peer on fd; true too when there is no memory to know it.
-static bool is_news(struct zsocket *s, uint32_t peer, int fd)
+// What is known of fd, with room for it; NULL without memory.
+static struct heard *heard_at(struct zsocket *s, int fd)
 {
-    if (fd < 0 || peer == 0) {
-        return true;
-    }
     size_t i = (size_t)fd;
     if (i >= s->n_heard) {
         size_t n = i + 64; // fds are small numbers, so the table grows a few times in a life
-        uint32_t *heard = realloc(s->heard, n * sizeof *heard);
+        struct heard *heard = realloc(s->heard, n * sizeof *heard);
         if (!heard) {
-            return true;
+            return NULL;
         }
         memset(heard + s->n_heard, 0, (n - s->n_heard) * sizeof *heard);
         s->heard = heard;
         s->n_heard = n;
     }
-    bool news = s->heard[i] != peer;
-    s->heard[i] = peer;
+    return &s->heard[i];
+}
+
+// Looks at where a message came from: the identity behind it, and whether it is the first one of peer on fd (true
+// too when there is no memory to know it). The identity is asked for once per connection.
+static bool is_news(struct zsocket *s, uint32_t peer, int fd, zmq_msg_t *payload)
+{
+    struct heard *h = fd >= 0 && peer != 0 ? heard_at(s, fd) : NULL;
+    bool news = !h || h->peer != peer;
+    const char *identity = NULL;
+    if (news && s->authenticates) {
+        identity = zmq_msg_gets(payload, "User-Id");
+        identity = identity ? identity : ""; // nobody's: cannot be after a handshake
+    }
+    if (h && news) {
+        h->peer = peer;
+        (void)snprintf(h->identity, sizeof h->identity, "%s", identity ? identity : "");
+    }
+    s->identity = !s->authenticates ? NULL : h ? h->identity : identity;
     return news;
+}
+
+const char *zsocket_identity(const struct zsocket *s)
+{
+    return s->identity;
 }
 
 static void hand_out(struct zsocket *s, zmq_msg_t *id, zmq_msg_t *payload)
@@ -175,7 +232,7 @@ static void hand_out(struct zsocket *s, zmq_msg_t *id, zmq_msg_t *payload)
     if (s->options.type == ZSOCKET_ROUTER) {
         peer = peer_of(id);
         fd = zmq_msg_get(payload, ZMQ_SRCFD);
-        if (is_news(s, peer, fd)) {
+        if (is_news(s, peer, fd, payload)) {
             drain_monitor(s);
         }
         if (s->closed) {
@@ -311,7 +368,9 @@ static int open_monitor(struct zsocket *s)
     char endpoint[64];
     (void)snprintf(endpoint, sizeof endpoint, "inproc://sluice-monitor-%u",
                    atomic_fetch_add(&count, 1));
-    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED;
+    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
     if (zmq_socket_monitor(s->raw, endpoint, events)) {
         return zmq_code();
     }
@@ -421,6 +480,7 @@ void zsocket_close(struct zsocket **socket, int linger_ms)
     assert(!s->closed);
     flush(s);
     s->closed = true;
+    dialer_close(&s->dialer);
     (void)set_int(s, ZMQ_LINGER, linger_ms);
     uv_handle_t *handles[HANDLES] = { (uv_handle_t *)&s->prepare, (uv_handle_t *)&s->check,
                                       (uv_handle_t *)&s->idle, (uv_handle_t *)&s->poll,
@@ -467,8 +527,8 @@ static int prepare_endpoint(struct zsocket *s, const char *endpoint, bool bind)
     if (!s->options.curve) {
         return -EACCES;
     }
-    int rc = bind ? curve_apply_server(s->options.curve, s->raw)
-                  : curve_apply_client(s->options.curve, s->raw, s->options.server_name);
+    int rc = bind ? curve_apply_server(s->options.curve, s->raw) : 0;
+    s->authenticates = bind;
     rc = rc ? rc : set_int(s, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);
     rc = rc ? rc : set_int(s, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS);
     rc = rc ? rc : set_int(s, ZMQ_HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS);
@@ -486,6 +546,11 @@ int zsocket_connect(struct zsocket *s, const char *endpoint)
 {
     int rc = prepare_endpoint(s, endpoint, false);
     s->stirred = true;
+    if (rc == 0 && strncmp(endpoint, "tcp://", 6) == 0) {
+        assert(!s->dialer); // one server each
+        return dialer_open(s->poll.loop, s->raw, endpoint, s->options.curve, s->options.server_name,
+                           &s->dialer);
+    }
     return rc ? rc : zmq_connect(s->raw, endpoint) ? zmq_code() : 0;
 }
 

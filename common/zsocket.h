@@ -71,6 +71,10 @@ __attribute__((warn_unused_result)) int zsocket_send(struct zsocket *s, uint32_t
 // peer that is gone is dropped, and its loss is reported by on_disconnect.
 __attribute__((warn_unused_result)) int zsocket_queue(struct zsocket *s, uint32_t peer, struct str frame);
 
+// During on_message, on a ROUTER: the identity that the sender has proved to have (common/zap.h). NULL on
+// ipc, where the permissions of the directory decide who gets in.
+const char *zsocket_identity(const struct zsocket *s);
+
 // Stops calling on_message until started again: back-pressure towards every peer.
 void zsocket_pause(struct zsocket *s, bool paused);
 

@@ -2,6 +2,7 @@
 #include "gateway/backend.h"
 
 #include "common/clock.h"
+#include "common/key_pairs.h"
 #include "common/log.h"
 #include "common/zsocket.h"
 #include "gateway/request_frame.h"
@@ -134,6 +135,31 @@ static struct worker *admit(struct backend *b, uint32_t peer, int fd, struct str
     return w;
 }
 
+// Whether the sender of the HELLO at hand may be the service that it says it is: on tcp its key has to be the
+// service's own. Refuses it otherwise.
+static bool check_identity(struct backend *b, uint32_t peer)
+{
+    const struct frame_hello *h = &b->hello;
+    const char *identity = zsocket_identity(b->socket);
+    char detail[200];
+    if (!identity || str_eq(h->service, str_of(identity))) {
+        return true;
+    }
+    if (strcmp(identity, KEY_PAIRS_LEGACY) == 0) {
+        log_warn(
+            "worker %.*s of %.*s uses the key that all clients share; `sluice keys make`, restart "
+            "it, then `sluice keys retire " KEY_PAIRS_LEGACY "`",
+            STR_ARG(h->instance), STR_ARG(h->service));
+        return true;
+    }
+    (void)snprintf(detail, sizeof detail, "The key is of \"%s\", which cannot serve as \"%.*s\".",
+                   identity, STR_ARG(h->service));
+    log_warn("refused a worker of %.*s: identity: %s", STR_ARG(h->service), detail);
+    metric_add(&b->gateway->stats.foreign_workers, 1);
+    send_refused(b, peer, "identity", detail);
+    return false;
+}
+
 static void on_hello(struct backend *b, uint32_t peer, int fd, struct str frame, struct reader *r,
                      uint32_t fields)
 {
@@ -149,6 +175,9 @@ static void on_hello(struct backend *b, uint32_t peer, int fd, struct str frame,
     }
     if (h->protocol != FRAME_PROTOCOL_VERSION) {
         send_refused(b, peer, "protocol-version", "This gateway speaks version 1.");
+        return;
+    }
+    if (!check_identity(b, peer)) {
         return;
     }
     struct worker *same_name = worker_table_find_instance(&b->workers, h->service, h->instance);

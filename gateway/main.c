@@ -177,10 +177,12 @@ static int open_curve(struct gateway *g)
         return 0;
     }
     const char *dir = process_path(g->process, "secrets/curve", false);
-    int rc = dir ? curve_open(dir, "gateway", 1, &g->curve) : -ENOMEM;
-    return rc ? fail(g, rc, "CURVE keys in", dir ? dir : "secrets/curve",
-                     " (`sluice init` makes them)")
-              : 0;
+    char error[CURVE_ERROR_SIZE] = "out of memory";
+    int rc = dir ? curve_open(dir, "gateway", 1, error, &g->curve) : -ENOMEM;
+    if (rc) {
+        process_fail(g->process, EXIT_CONFIG, "%s", error);
+    }
+    return rc;
 }
 
 static int open_authenticator(struct gateway *g)
@@ -283,7 +285,6 @@ static int open_all(struct gateway *g)
 
 static const struct process_right rights[] = {
     { "secrets/public", SANDBOX_READ }, // the directory: jwks.json is replaced by a new file
-    { "secrets/curve/gateway.key", SANDBOX_READ },
     { "secrets/curve/gateway.key_secret", SANDBOX_READ },
     { "secrets/curve/public", SANDBOX_READ },
     { NULL, 0 },

@@ -195,6 +195,8 @@ void stats_init(struct stats *s, const struct router *router, struct balancer *b
     add(&s->keys_asked, METRIC_COUNTER, "sluice_gateway_api_keys_total",
         "Requests with an API key in its form, by where what it may do was found.",
         "found=\"asked\"");
+    add(&s->foreign_workers, METRIC_COUNTER, "sluice_gateway_foreign_workers_total",
+        "Workers refused because their key is another service's.", NULL);
     add(&s->revocations, METRIC_COUNTER, "sluice_gateway_revocations_total",
         "Revocations heard of.", NULL);
     add(&s->queue_wait, METRIC_HISTOGRAM, "sluice_gateway_wait_seconds",
@@ -222,7 +224,7 @@ void stats_fini(struct stats *s, struct router *router)
     struct metric *single[] = { &s->requests_active, &s->connections,   &s->connections_total,
                                 &s->cancels,         &s->tokens_cached, &s->tokens_verified,
                                 &s->keys_known,      &s->keys_asked,    &s->revocations,
-                                &s->queue_wait,      &s->worker_time };
+                                &s->queue_wait,      &s->worker_time,   &s->foreign_workers };
     for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
         metrics_unregister(single[i]);
     }

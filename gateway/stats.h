@@ -39,6 +39,7 @@ struct stats {
     struct metric refused[STATS_REFUSED_COUNT];
     struct metric requests_active, connections, connections_total, cancels, tokens_cached,
         tokens_verified, keys_known, keys_asked;
+    struct metric foreign_workers; // refused
     struct metric revocations, queue_wait, worker_time;
     struct metric balancer_counts[8];
     struct metric waiting[SERVICES_MAX]; // registered as services appear

@@ -82,7 +82,6 @@ static const struct config_option options[] = {
 
 static const struct process_right rights[] = {
     { "queue", SANDBOX_WRITE },
-    { "secrets/curve/queue.key", SANDBOX_READ },
     { "secrets/curve/queue.key_secret", SANDBOX_READ },
     { "secrets/curve/public", SANDBOX_READ },
     { NULL, 0 },

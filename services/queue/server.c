@@ -431,11 +431,10 @@ static int open_socket(struct server *s, const char *endpoint)
     const struct zsocket_callbacks callbacks = { on_message, NULL, on_disconnect, s };
     if (strncmp(endpoint, tcp, sizeof tcp - 1) == 0) {
         const char *keys = process_path(s->process, "secrets/curve", false);
-        int status = keys ? curve_open(keys, "queue", 1, &s->curve) : -errno;
+        char error[CURVE_ERROR_SIZE] = "out of memory";
+        int status = keys ? curve_open(keys, "queue", 1, error, &s->curve) : -errno;
         if (status) {
-            process_fail(s->process, EXIT_CONFIG,
-                         "%s/secrets/curve: %s; `sluice init` makes the keys",
-                         s->config->common.home, strerror(-status));
+            process_fail(s->process, EXIT_CONFIG, "%s", error);
             return status;
         }
     }

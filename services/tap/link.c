@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "common/curve.h"
+#include "common/handshakes.h"
 
 #define PATH_BYTES 2048
 
@@ -135,6 +136,11 @@ static int find_queue(struct tap *t)
     return 0;
 }
 
+static void print_handshake(const char *text)
+{
+    (void)fprintf(stderr, "sluice-tap: %s\n", text);
+}
+
 static int open_curve(struct tap *t)
 {
     char dir[PATH_BYTES];
@@ -143,9 +149,12 @@ static int open_curve(struct tap *t)
         return 0;
     }
     (void)snprintf(dir, sizeof dir, "%s/secrets/curve", home && *home ? home : "./var");
-    int rc = curve_open(dir, "client", 0, &t->curve);
+    char error[CURVE_ERROR_SIZE];
+    int rc = curve_open(dir, "tap", 0, error, &t->curve);
     if (rc) {
-        (void)tap_fail(t, 0, "the keys for %s in %s: %s", t->endpoint, dir, strerror(-rc));
+        (void)tap_fail(t, 0, "the key for %s: %s", t->endpoint, error);
+    } else {
+        handshakes_open(print_handshake);
     }
     return rc;
 }

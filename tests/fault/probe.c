@@ -74,7 +74,8 @@ static void try_files(void)
                                             "secrets/public/jwks.json",
                                             "secrets/curve/gateway.key_secret",
                                             "secrets/curve/queue.key_secret",
-                                            "secrets/curve/client.key_secret",
+                                            "secrets/curve/users.key_secret",
+                                            "secrets/curve/orders.key_secret",
                                             "run/supervisor.lock" };
     static const char *const writable[] = { "made",           "db/made",        "db/users/made",
                                             "db/orders/made", "db/search/made", "queue/made",

@@ -60,7 +60,8 @@ OWN = {
     "read:secrets/public/jwks.json": ["gateway", "users"],
     "read:secrets/curve/gateway.key_secret": ["gateway"],
     "read:secrets/curve/queue.key_secret": ["queue"],
-    "read:secrets/curve/client.key_secret": ["users", "orders", "search"],
+    "read:secrets/curve/users.key_secret": ["users"],
+    "read:secrets/curve/orders.key_secret": ["orders"],
 }
 
 # Nor may the supervisor, which must start programs, and reaches all files.

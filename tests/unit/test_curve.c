@@ -17,9 +17,12 @@
 #include <czmq.h>
 
 #include "common/file.h"
+#include "common/key_pairs.h"
 #include "tests/unit/temp_dir.h"
 
-static const char *const names[] = { "gateway", "queue", "client" };
+static const char *const names[] = { "gateway", "queue", "users", "orders", "search", "tap" };
+#define N_NAMES ((int)(sizeof names / sizeof *names))
+static char error[CURVE_ERROR_SIZE];
 
 static mode_t mode_of(const char *path)
 {
@@ -38,16 +41,16 @@ static void test_keys_are_made_and_closed(void **state)
 {
     (void)state;
     mode_t old = umask(0);
-    assert_int_equal(curve_make_keys("keys"), 0);
+    assert_int_equal(key_pairs_make_own("keys"), 0);
     assert_int_equal(umask(old), 0); // put back as it was
     assert_int_equal(mode_of("keys"), 0700);
     assert_int_equal(mode_of("keys/public"), 0700);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < N_NAMES; i++) {
         char path[64];
         (void)snprintf(path, sizeof path, "keys/%s.key_secret", names[i]);
         assert_int_equal(mode_of(path), 0600);
         struct curve *c = NULL;
-        assert_int_equal(curve_open("keys", names[i], 0, &c), 0);
+        assert_int_equal(curve_open("keys", names[i], 0, error, &c), 0);
         curve_close(&c);
         assert_null(c);
     }
@@ -58,8 +61,8 @@ static void test_keys_are_made_and_closed(void **state)
 static void test_public_keys_hold_no_secret(void **state)
 {
     (void)state;
-    assert_int_equal(curve_make_keys("keys"), 0);
-    for (int i = 0; i < 3; i++) {
+    assert_int_equal(key_pairs_make_own("keys"), 0);
+    for (int i = 0; i < N_NAMES; i++) {
         char path[64];
         struct buf public, secret;
         (void)snprintf(path, sizeof path, "keys/public/%s.key", names[i]);
@@ -79,17 +82,21 @@ static void test_what_is_there_is_kept(void **state)
 {
     (void)state;
     struct buf gateway, queue, again;
-    assert_int_equal(curve_make_keys("keys"), 0);
+    assert_int_equal(key_pairs_make_own("keys"), 0);
     read_file("keys/gateway.key_secret", &gateway);
     read_file("keys/queue.key_secret", &queue);
-    assert_int_equal(unlink("keys/public/queue.key"), 0); // half a pair is made anew
-    assert_int_equal(curve_make_keys("keys"), 0);
-    read_file("keys/gateway.key_secret", &again);
-    assert_true(str_eq(buf_str(&gateway), buf_str(&again)));
-    buf_fini(&again);
+    assert_int_equal(unlink("keys/public/queue.key"), 0); // comes back from the secret one
+    assert_int_equal(unlink("keys/gateway.key_secret"), 0); // is gone: a new pair
+    assert_int_equal(key_pairs_make_own("keys"), 0);
     read_file("keys/queue.key_secret", &again);
-    assert_false(str_eq(buf_str(&queue), buf_str(&again)));
-    assert_int_equal(access("keys/public/queue.key", F_OK), 0);
+    assert_true(str_eq(buf_str(&queue), buf_str(&again)));
+    buf_fini(&again);
+    read_file("keys/gateway.key_secret", &again);
+    assert_false(str_eq(buf_str(&gateway), buf_str(&again)));
+    char public[KEY_PAIRS_KEY_SIZE], secret[KEY_PAIRS_KEY_SIZE];
+    assert_int_equal(key_pairs_read_public("keys/public/queue.key", public), 0);
+    assert_int_equal(key_pairs_read_public("keys/queue.key_secret", secret), 0);
+    assert_string_equal(public, secret);
     buf_fini(&gateway);
     buf_fini(&queue);
     buf_fini(&again);
@@ -98,7 +105,7 @@ static void test_what_is_there_is_kept(void **state)
 static int open_result(const char *dir, const char *name, int is_server)
 {
     struct curve *c = NULL;
-    int rc = curve_open(dir, name, is_server, &c);
+    int rc = curve_open(dir, name, is_server, error, &c);
     assert_true(rc < 0 || c);
     assert_true(rc == 0 || !c); // written on success only
     curve_close(&c);
@@ -109,7 +116,7 @@ static void test_keys_that_are_not_used(void **state)
 {
     (void)state;
     assert_int_equal(open_result("absent", "gateway", 0), -ENOENT);
-    assert_int_equal(curve_make_keys("keys"), 0);
+    assert_int_equal(key_pairs_make_own("keys"), 0);
     assert_int_equal(open_result("keys", "nobody", 0), -ENOENT);
     assert_int_equal(chmod("keys/gateway.key_secret", 0640), 0);
     assert_int_equal(open_result("keys", "gateway", 0), -EACCES);
@@ -128,7 +135,7 @@ static void test_keys_that_are_not_used(void **state)
 static void test_a_server_can_be_opened_again(void **state)
 {
     (void)state;
-    assert_int_equal(curve_make_keys("keys"), 0);
+    assert_int_equal(key_pairs_make_own("keys"), 0);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(open_result("keys", "gateway", 1), 0);
     }
@@ -146,23 +153,23 @@ static void test_long_paths(void **state)
             assert_true(mkdir(dir, 0700) == 0 || errno == EEXIST);
         }
         (void)snprintf(dir + at, sizeof dir - at, "/keys");
-        int made = curve_make_keys(dir);
-        int opened = made ? made : open_result(dir, "client", 0);
+        int made = key_pairs_make_own(dir);
+        int opened = made ? made : open_result(dir, "users", 0);
         int expected = strlen(dir) + strlen("/gateway.key_secret") < 256 ? 0 : -ENAMETOOLONG;
         assert_int_equal(made, expected);
         assert_int_equal(opened, expected);
     }
     memset(dir, 'x', sizeof dir - 1);
     dir[sizeof dir - 1] = '\0';
-    assert_int_equal(curve_make_keys(dir), -ENAMETOOLONG);
+    assert_int_equal(key_pairs_make_own(dir), -ENAMETOOLONG);
 }
 
 static void test_no_place_for_keys(void **state)
 {
     (void)state;
-    assert_int_equal(curve_make_keys("no/such"), -ENOENT);
+    assert_int_equal(key_pairs_make_own("no/such"), -ENOENT);
     assert_int_equal(file_replace("plain", STR("x"), 0600), 0);
-    assert_int_equal(curve_make_keys("plain"), -ENOTDIR);
+    assert_int_equal(key_pairs_make_own("plain"), -ENOTDIR);
 }
 
 int main(void)

@@ -19,6 +19,7 @@
 #include "common/announce.h"
 #include "common/clock.h"
 #include "common/curve.h"
+#include "common/key_pairs.h"
 #include "common/log.h"
 #include "common/zsocket.h"
 #include "tests/unit/loop.h"
@@ -707,12 +708,13 @@ static void test_a_gateway_that_is_gone_for_good(void **state)
 static void test_gateways_over_tcp(void **state)
 {
     (void)state;
+    char error[CURVE_ERROR_SIZE];
     struct curve *server, *client;
     struct peer a = { .name = "a" };
     struct zsocket_callbacks callbacks = { on_message, NULL, NULL, &a };
-    assert_int_equal(curve_make_keys("keys"), 0);
-    assert_int_equal(curve_open("keys", "gateway", 1, &server), 0);
-    assert_int_equal(curve_open("keys", "client", 0, &client), 0);
+    assert_int_equal(key_pairs_make_own("keys"), 0);
+    assert_int_equal(curve_open("keys", "gateway", 1, error, &server), 0);
+    assert_int_equal(curve_open("keys", "users", 0, error, &client), 0);
     struct zsocket_options options = { .type = ZSOCKET_ROUTER,
                                        .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
                                        .curve = server };

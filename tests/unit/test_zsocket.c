@@ -21,6 +21,7 @@
 #include <czmq.h>
 
 #include "common/curve.h"
+#include "common/key_pairs.h"
 #include "tests/unit/loop.h"
 #include "tests/unit/temp_dir.h"
 
@@ -727,12 +728,13 @@ static void test_endpoints_that_are_refused(void **state)
 // --- CURVE
 
 static struct curve *gateway_keys, *client_keys;
+static char error[CURVE_ERROR_SIZE];
 
 static void open_keys(void)
 {
-    assert_int_equal(curve_make_keys("keys"), 0);
-    assert_int_equal(curve_open("keys", "gateway", 1, &gateway_keys), 0);
-    assert_int_equal(curve_open("keys", "client", 0, &client_keys), 0);
+    assert_int_equal(key_pairs_make_own("keys"), 0);
+    assert_int_equal(curve_open("keys", "gateway", 1, error, &gateway_keys), 0);
+    assert_int_equal(curve_open("keys", "users", 0, error, &client_keys), 0);
 }
 
 static void close_keys(void)
@@ -789,9 +791,9 @@ static void test_curve_refuses_an_unknown_key(void **state)
     open_keys();
     bind_curve(&server, "tcp://127.0.0.1:29000");
     // It has the server's public key, which is no secret, and a key of its own making.
-    assert_int_equal(curve_make_keys("strange"), 0);
+    assert_int_equal(key_pairs_make_own("strange"), 0);
     assert_int_equal(system("cp keys/public/gateway.key strange/public/gateway.key"), 0);
-    assert_int_equal(curve_open("strange", "client", 0, &strange_keys), 0);
+    assert_int_equal(curve_open("strange", "users", 0, error, &strange_keys), 0);
     connect_curve(&stranger, "tcp://127.0.0.1:29000", strange_keys);
     LOOP_UNTIL(server.disconnects, LIMIT_MS); // libzmq does not try again when it was refused
     assert_int_equal(zsocket_send(stranger.socket, 0, STR("let me in")), -EAGAIN);
