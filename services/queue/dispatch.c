@@ -2,7 +2,9 @@
 #include "services/queue/dispatch.h"
 
 #include <errno.h>
+#include <stdio.h>
 
+#include "services/queue/permissions.h"
 #include "services/queue/stats.h"
 
 void dispatch_init(struct dispatch *d)
@@ -46,12 +48,22 @@ static void send_info(struct dispatch *d, uint32_t peer, int fd, uint64_t reques
     buf_fini(&map);
 }
 
+// Refuses what the identity of the sender may not do. Returns 0: the frame was answered.
+static int forbid(struct dispatch *d, uint32_t peer, uint64_t number, const char *what)
+{
+    char detail[160];
+    (void)snprintf(detail, sizeof detail, "\"%s\" cannot %s (PROTOCOL.md 3.11)",
+                   zsocket_identity(d->socket), what);
+    refuse(d, peer, number, REFUSED_IDENTITY, detail);
+    return 0;
+}
+
 static int on_publish(struct dispatch *d, uint32_t peer, struct reader *r, uint32_t fields)
 {
     if (queue_publish_decode(r, fields, &d->publish)) {
         return -EBADMSG;
     }
-    publisher_publish(d->publisher, peer, &d->publish);
+    publisher_publish(d->publisher, peer, zsocket_identity(d->socket), &d->publish);
     zsocket_pause(d->socket, publisher_is_congested(d->publisher));
     d->on_ready(d->data);
     return 0;
@@ -64,6 +76,9 @@ static int on_subscribe(struct dispatch *d, uint32_t peer, int fd, struct reader
     if (queue_subscribe_decode(r, fields, &f)) {
         return -EBADMSG;
     }
+    if (!permissions_read(zsocket_identity(d->socket), &f)) {
+        return forbid(d, peer, f.subscription, "read these topics");
+    }
     readers_subscribe(d->readers, peer, fd, &f);
     return 0;
 }
@@ -75,6 +90,9 @@ static int on_join(struct dispatch *d, uint32_t peer, int fd, struct reader *r, 
     uint32_t window;
     if (queue_join_decode(r, fields, &member, &group, &window)) {
         return -EBADMSG;
+    }
+    if (!permissions_group(zsocket_identity(d->socket), group)) {
+        return forbid(d, peer, member, "work for a group whose name does not begin with its own");
     }
     groups_join(d->groups, peer, fd, member, group, window);
     return 0;
@@ -96,6 +114,12 @@ static int on_call(struct dispatch *d, uint32_t peer, int fd, struct reader *r, 
     struct str method, arguments;
     if (queue_call_decode(r, fields, &request, &method, &arguments)) {
         return -EBADMSG;
+    }
+    const char *identity = zsocket_identity(d->socket);
+    if (!permissions_admin(identity) &&
+        !permissions_group(identity, permissions_group_of(arguments))) {
+        return forbid(d, peer, request,
+                      "call this for a group whose name does not begin with its own");
     }
     calls_take(d->calls, peer, fd, request, method, arguments);
     d->on_ready(d->data);
@@ -148,6 +172,9 @@ static int on_pair(struct dispatch *d, uint32_t peer, int fd, enum queue_frame_t
         groups_leave(d->groups, peer, first);
         return 0;
     case QUEUE_WATCH:
+        if (!permissions_admin(zsocket_identity(d->socket))) {
+            return forbid(d, peer, first, "watch what others do");
+        }
         on_watch(d, peer, fd, first);
         return 0;
     case QUEUE_INFO:

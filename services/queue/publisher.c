@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "services/queue/committer.h"
+#include "services/queue/permissions.h"
 #include "services/queue/stats.h"
 
 // Room for a frame: what congests, one more PUBLISH, the PRODUCER records, all that groups can have to say.
@@ -292,8 +293,9 @@ int publisher_bury(struct publisher *p, struct str event, const struct record_de
 // --- Taking a PUBLISH
 
 struct check {
-    uint64_t topics;     // bits of those in the frame
-    enum refusal reason; // when it is refused
+    const char *identity; // of the client
+    uint64_t topics;      // bits of those in the frame
+    enum refusal reason;  // when it is refused
     char detail[DETAIL_SIZE];
 };
 
@@ -313,6 +315,10 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct check *c, enum r
 static bool check_topic(struct publisher *p, struct str topic, struct check *c)
 {
     struct catalog *catalog = &p->options.journal->catalog;
+    if (!permissions_publish(c->identity, topic)) {
+        return refuse(c, REFUSED_IDENTITY, "\"%s\" cannot publish under topic \"%.*s\"",
+                      c->identity, STR_ARG(topic));
+    }
     if (catalog_topic(catalog, topic) && !topic_is_own(topic)) {
         return true; // the queue's own are in the catalog, too, once something died
     }
@@ -487,9 +493,10 @@ static bool check_publish(struct publisher *p, uint32_t peer, const struct queue
     return true;
 }
 
-void publisher_publish(struct publisher *p, uint32_t peer, const struct queue_publish *f)
+void publisher_publish(struct publisher *p, uint32_t peer, const char *identity,
+                       const struct queue_publish *f)
 {
-    struct check c = { 0 };
+    struct check c = { .identity = identity };
     struct producer *producer;
     if (!check_publish(p, peer, f, &producer, &c)) {
         send_refused(p, peer, f->request, c.reason, c.detail);

@@ -44,8 +44,10 @@ struct publisher_options {
 __attribute__((warn_unused_result)) int publisher_open(const struct publisher_options *options,
                                                        struct publisher **ret_publisher);
 
-// Takes one PUBLISH; answers at once only if it is refused or all of it was stored before.
-void publisher_publish(struct publisher *p, uint32_t peer, const struct queue_publish *f);
+// Takes one PUBLISH of a client with this identity (NULL: none); answers at once only if it is refused
+// or all of it was stored before.
+void publisher_publish(struct publisher *p, uint32_t peer, const char *identity,
+                       const struct queue_publish *f);
 
 // Others have something for the log: the next commit asks them for it, and there will be one.
 void publisher_want(struct publisher *p);

@@ -25,7 +25,8 @@
     X(NO_SUCH_GROUP, "no-such-group")                                                              \
     X(TOO_MANY_GROUPS, "too-many-groups")                                                          \
     X(INVALID_ARGUMENT, "invalid-argument")                                                        \
-    X(NO_SUCH_METHOD, "no-such-method")
+    X(NO_SUCH_METHOD, "no-such-method")                                                            \
+    X(IDENTITY, "identity")
 
 enum refusal {
 #define X(name, word) REFUSED_##name,
