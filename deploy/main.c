@@ -3,6 +3,7 @@
 #include "common/process.h"
 #include "deploy/client.h"
 #include "deploy/envfile.h"
+#include "deploy/key_commands.h"
 #include "deploy/supervisor.h"
 
 #include <errno.h>
@@ -18,7 +19,7 @@
 
 struct arguments {
     const char *home, *port, *env, *env_file, *output;
-    bool detach;
+    bool detach, json;
     int n_words;
     char **words; // what follows the options
 };
@@ -32,10 +33,15 @@ struct command {
 };
 
 static const struct option option_table[] = {
-    { "home", required_argument, NULL, 'd' },   { "port", required_argument, NULL, 'p' },
-    { "env", required_argument, NULL, 'e' },    { "env-file", required_argument, NULL, 'f' },
-    { "output", required_argument, NULL, 'o' }, { "detach", no_argument, NULL, 'b' },
-    { "help", no_argument, NULL, 'h' },         { NULL, 0, NULL, 0 },
+    { "home", required_argument, NULL, 'd' },
+    { "port", required_argument, NULL, 'p' },
+    { "env", required_argument, NULL, 'e' },
+    { "env-file", required_argument, NULL, 'f' },
+    { "output", required_argument, NULL, 'o' },
+    { "detach", no_argument, NULL, 'b' },
+    { "json", no_argument, NULL, 'j' },
+    { "help", no_argument, NULL, 'h' },
+    { NULL, 0, NULL, 0 },
 };
 
 __attribute__((format(printf, 2, 3))) static int usage_error(const struct command *c,
@@ -204,6 +210,12 @@ static int run_down(const struct command *self, const struct arguments *a)
     return client_down(home_of(a));
 }
 
+static int run_keys(const struct command *self, const struct arguments *a)
+{
+    (void)self;
+    return key_commands(home_of(a), a->n_words, a->words, a->json);
+}
+
 // --- Command line
 
 #define HOME_HELP "  --home DIR           $SLUICE_HOME, else ./var\n"
@@ -233,6 +245,8 @@ static const struct command commands[] = {
       "restart all processes or those of one service, one after the other", HOME_HELP },
     { "down", "d", 0, run_down, "[--home DIR]",
       "drain and stop everything; returns when it has stopped", HOME_HELP },
+    { "keys", "dj", MAX_WORDS, run_keys, "[--home DIR] COMMAND [NAME ...] [--json]",
+      "make, rotate, show and check the keys of the encrypted links", key_commands_help },
 };
 #define N_COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -309,6 +323,9 @@ static int parse_options(const struct command *c, int argc, char **argv, struct 
         case 'b':
             a->detach = true;
             break;
+        case 'j':
+            a->json = true;
+            break;
         }
     }
     a->words = argv + optind;
@@ -323,7 +340,7 @@ int main(int argc, char **argv)
 {
     struct arguments a = { 0 };
     if (argc < 2) {
-        return usage_error(NULL, "name a command: init, up, status, scale, restart or down");
+        return usage_error(NULL, "name a command: init, up, status, scale, restart, down or keys");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
@@ -340,5 +357,6 @@ int main(int argc, char **argv)
         return r < 0 ? EXIT_USAGE : r > 0 ? EXIT_OK : commands[i].run(&commands[i], &a);
     }
     return usage_error(
-        NULL, "%s: no such command; there are init, up, status, scale, restart and down", argv[1]);
+        NULL, "%s: no such command; there are init, up, status, scale, restart, down and keys",
+        argv[1]);
 }
