@@ -128,13 +128,12 @@ def test_whole_path(compose, admin):
         "it is found",
     )
     shown = compose.run(
-        "exec",
+        "run",
+        "--rm",
         "-T",
-        "queue",
+        "tap",
         "sluice-tap",
         "tail",
-        "--queue",
-        "tcp://queue:7200",
         "-n",
         "2",
         "--topic",
@@ -177,6 +176,19 @@ def test_containers_may_do_next_to_nothing(compose):
             ports = [p for p in container["NetworkSettings"]["Ports"].values() if p]
             published += [service] * len(ports)
     assert published == ["gateway"]
+
+
+def test_containers_have_their_own_secrets_only(compose):
+    for service in SERVICES:
+        found = compose.run(
+            "exec", "-T", service, "find", "/var/lib/sluice/secrets", "-type", "f"
+        ).split()
+        names = {path.removeprefix("/var/lib/sluice/secrets/") for path in found}
+        assert {n for n in names if n.endswith("_secret")} == {f"curve/{service}.key_secret"}
+        assert {"curve/public/gateway.key", "curve/public/queue.key"} <= names
+        assert ("signing/token.key" in names) == (service == "users"), service
+        assert ("cursor.key" in names) == (service in ("users", "orders", "search")), service
+        assert ("admin-password" in names) == (service == "users"), service
 
 
 def test_data_outlives_the_containers(compose, admin):
