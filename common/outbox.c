@@ -17,12 +17,14 @@
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define DELETE_DELAY_MS 100
 #define RETRY_MS 1000 // after the queue refused a batch, or the store was too busy to delete
 
 struct outbox {
+    const char *service;
     struct store *store;
     struct queue_client *queue;
     uv_timer_t timer;
@@ -199,9 +201,12 @@ static void send_batch(struct outbox *o)
         }
         return;
     }
+    char producer[QUEUE_MAX_PRODUCER + 1];
+    int length = snprintf(producer, sizeof producer, "%s.%s", o->service, store_uuid(o->store));
+    assert(length > 0 && (size_t)length < sizeof producer);
     uint64_t request = queue_client_next_request(o->queue);
     buf_reset(&o->frame);
-    queue_publish_begin(&o->frame, request, str_of(store_uuid(o->store)), (uint32_t)n);
+    queue_publish_begin(&o->frame, request, str_of(producer), (uint32_t)n);
     buf_append_str(&o->frame, buf_str(&o->rows));
     int rc = buf_error(&o->frame);
     rc = rc ? rc : queue_client_publish(o->queue, request, buf_str(&o->frame), on_published, o);
@@ -256,13 +261,14 @@ int64_t outbox_oldest_ms(const struct outbox *o)
     return age > 0 ? age : 0;
 }
 
-int outbox_open(uv_loop_t *loop, struct store *store, struct queue_client *queue,
-                struct outbox **ret_outbox)
+int outbox_open(uv_loop_t *loop, const char *service, struct store *store,
+                struct queue_client *queue, struct outbox **ret_outbox)
 {
     struct outbox *o = calloc(1, sizeof *o);
     if (!o) {
         return -ENOMEM;
     }
+    o->service = service;
     o->store = store;
     o->queue = queue;
     buf_init(&o->rows, QUEUE_MAX_FRAME_BYTES);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The outbox: events are rows written in the transaction of the change they tell of, and a relay in
 // the writer process publishes them in order and deletes them once the queue has them on disk. The
-// producer is the store's uuid and the producer sequence is the row's AUTOINCREMENT number, so the
-// queue recognises every repeat.
+// producer is named like the service and the store, SERVICE.UUID, and the producer sequence is the
+// row's AUTOINCREMENT number, so the queue recognises every repeat.
 #ifndef COMMON_OUTBOX_H
 #define COMMON_OUTBOX_H
 
@@ -26,9 +26,11 @@ __attribute__((warn_unused_result)) int outbox_prepare(struct db *db);
 // when empty.
 __attribute__((warn_unused_result)) int outbox_add(struct db *db, struct event *e);
 
-// Starts the relay of a store. It works only while this process is the writer.
-__attribute__((warn_unused_result)) int outbox_open(uv_loop_t *loop, struct store *store,
-                                                    struct queue_client *queue, struct outbox **ret_outbox);
+// Starts the relay of a store of this service (which is borrowed). It works only while this process is
+// the writer.
+__attribute__((warn_unused_result)) int outbox_open(uv_loop_t *loop, const char *service,
+                                                    struct store *store, struct queue_client *queue,
+                                                    struct outbox **ret_outbox);
 
 // Looks for new rows; called after commits and when the queue comes up.
 void outbox_wake(struct outbox *o);

@@ -415,7 +415,7 @@ static int open_events(struct worker *w, const char *queue)
     struct consumer_callbacks callbacks = { on_other_log, w };
     assert(w->service->n_subscriptions <= MAX_SUBSCRIPTIONS);
     int rc = queue_client_open(loop, queue, w->curve, &up, &w->queue);
-    rc = rc ? rc : outbox_open(loop, w->store, w->queue, &w->outbox);
+    rc = rc ? rc : outbox_open(loop, w->service->name, w->store, w->queue, &w->outbox);
     for (size_t i = 0; !rc && i < w->service->n_subscriptions; i++) {
         rc = consumer_open(loop, &w->service->subscriptions[i], w->store, w->queue,
                            w->service->reset != NULL, &callbacks, &w->consumers[i]);

@@ -13,7 +13,7 @@
 #define QUEUE_MAX_FILTERS 16
 #define QUEUE_MAX_TOPIC 128                     // bytes; tokens [a-z0-9_-] joined by '.'
 #define QUEUE_MAX_KEY 256                       // bytes
-#define QUEUE_MAX_PRODUCER 64                   // bytes of a producer's name
+#define QUEUE_MAX_PRODUCER 80                   // bytes of a producer's name: a service's, a dot and a UUID
 #define QUEUE_MAX_GROUP 64                      // bytes; so that "$dead.<group>" is a topic
 #define QUEUE_MAX_RANGES 1024                   // in one SETTLE
 #define QUEUE_MAX_ERROR 256                     // bytes of what a member says of a failure

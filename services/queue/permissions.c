@@ -47,6 +47,12 @@ bool permissions_publish(const char *identity, struct str topic)
            (rule_of(identity)->own && is_below(topic, identity, false));
 }
 
+bool permissions_producer(const char *identity, struct str producer)
+{
+    return permissions_admin(identity) || !producer.p ||
+           (rule_of(identity)->own && is_below(producer, identity, false));
+}
+
 bool permissions_group(const char *identity, struct str group)
 {
     return permissions_admin(identity) ||

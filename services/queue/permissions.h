@@ -11,6 +11,9 @@
 // Whether it may publish under this topic.
 bool permissions_publish(const char *identity, struct str topic);
 
+// Whether it may publish as this producer (NULL: as none), or ask for its sequence.
+bool permissions_producer(const char *identity, struct str producer);
+
 // Whether it may subscribe to these filters.
 bool permissions_read(const char *identity, const struct queue_subscribe *f);
 

@@ -466,6 +466,10 @@ static bool check_publish(struct publisher *p, uint32_t peer, const struct queue
     if (p->stopping || p->failed) {
         return refuse(c, REFUSED_STOPPING, "the queue is being stopped");
     }
+    if (!permissions_producer(c->identity, f->producer)) {
+        return refuse(c, REFUSED_IDENTITY, "\"%s\" cannot publish as producer \"%.*s\"",
+                      c->identity, STR_ARG(f->producer));
+    }
     for (size_t i = 0; i < f->n_entries; i++) {
         if (!check_entry(p, f, i, &topic, c)) {
             return false;

@@ -276,6 +276,25 @@ class TestQueueIdentities:
         assert ask(g, SUBSCRIBE, 2, {}, 10)[3] == "identity"
         g.close()
 
+    def test_producers(self, suite, admin):
+        """Nobody raises the sequence of another's producer, whose events would pass for duplicates."""
+        name = next(p["producer"] for p in self.producers(suite) if p["producer"].startswith("users."))
+        s = suite.dealer("queue", "search")
+        event = new_event("search.index.built", {})
+        for producer in (name, "search", "searching.x"):
+            assert ask(s, PUBLISH, 1, producer, [[1 << 60, event]])[3] == "identity"
+            assert ask(s, PUBLISH, 2, producer, [])[3] == "identity"  # a question
+        assert ask(s, PUBLISH, 3, "search.x", [[1 << 60, event]])[0] == PUBLISHED
+        s.close()
+        highest = {p["producer"]: p["producer_seq"] for p in self.producers(suite)}
+        assert highest["search.x"] == 1 << 60 and highest[name] < 1 << 60
+
+    def producers(self, suite):
+        s = suite.dealer("queue", "tap")
+        producers = ask(s, INFO, 7, 0)[2]["producers"]
+        s.close()
+        return producers
+
     def test_groups(self, suite, admin):
         s, tap = suite.dealer("queue", "search"), suite.dealer("queue", "tap")
 

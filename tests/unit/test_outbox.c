@@ -77,7 +77,7 @@ static void open_all(void)
     writable = closed = false;
     assert_int_equal(store_open(&loop, &options, &callbacks, &store), 0);
     assert_int_equal(queue_client_open(&loop, "ipc://q.sock", NULL, &queue_callbacks, &queue), 0);
-    assert_int_equal(outbox_open(&loop, store, queue, &outbox), 0);
+    assert_int_equal(outbox_open(&loop, "things", store, queue, &outbox), 0);
     LOOP_UNTIL(writable, LIMIT_MS);
 }
 
@@ -180,7 +180,9 @@ static void test_events_are_published_and_deleted(void **state)
     write_now(&w);
     assert_int_equal(w.status, 0);
     LOOP_UNTIL(peer.n_events == 3, LIMIT_MS);
-    assert_string_equal(peer.producer, store_uuid(store));
+    char producer[80];
+    (void)snprintf(producer, sizeof producer, "things.%s", store_uuid(store));
+    assert_string_equal(peer.producer, producer);
     assert_log(3);
     struct event e;
     assert_int_equal(event_decode((struct str){ peer.events[0].bytes, peer.events[0].n }, &e), 0);

@@ -26,13 +26,20 @@ static void test_publishing(void **state)
         const char *identity, *topic;
         bool allowed;
     } cases[] = {
-        { NULL, "orders.order.placed", true },        { "orders", "orders.order.placed", true },
-        { "orders", "users.user.deleted", false },    { "orders", "ordersx.order.placed", false },
-        { "orders", "orders", false },                { "orders", "orders.", false },
-        { "order", "orders.order.placed", false },    { "tap", "orders.order.placed", true },
-        { "client", "orders.order.placed", true },    { "gateway", "gateway.x", false },
-        { "queue", "queue.x", false },                { "", "orders.order.placed", false },
-        { "", ".x", false },                          { "guests", "guests.guest.came", true },
+        { NULL, "orders.order.placed", true },
+        { "orders", "orders.order.placed", true },
+        { "orders", "users.user.deleted", false },
+        { "orders", "ordersx.order.placed", false },
+        { "orders", "orders", false },
+        { "orders", "orders.", false },
+        { "order", "orders.order.placed", false },
+        { "tap", "orders.order.placed", true },
+        { "client", "orders.order.placed", true },
+        { "gateway", "gateway.x", false },
+        { "queue", "queue.x", false },
+        { "", "orders.order.placed", false },
+        { "", ".x", false },
+        { "guests", "guests.guest.came", true },
         { "guests", "$dead.guests", false },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -40,6 +47,22 @@ static void test_publishing(void **state)
             fail_msg("%s, %s", cases[i].identity, cases[i].topic);
         }
     }
+}
+
+static void test_producers(void **state)
+{
+    (void)state;
+    static const struct str none = { NULL, 0 };
+    assert_true(permissions_producer("orders", STR("orders.0190")));
+    assert_true(permissions_producer("orders", none) && permissions_producer(NULL, STR("x")));
+    assert_true(permissions_producer("tap", STR("orders.0190")));
+    assert_true(permissions_producer("client", STR("0190")));
+    assert_false(permissions_producer("orders", STR("users.0190")));
+    assert_false(permissions_producer("orders", STR("ordersx.0190")));
+    assert_false(permissions_producer("orders", STR("orders.")));
+    assert_false(permissions_producer("orders", STR("orders")));
+    assert_false(permissions_producer("orders", STR("")));
+    assert_false(permissions_producer("gateway", STR("gateway.0190")));
 }
 
 static void test_reading(void **state)
@@ -69,7 +92,8 @@ static void test_groups(void **state)
     assert_false(permissions_group("gateway", STR("gateway")));
     assert_true(permissions_group("tap", STR("search")));
     assert_true(permissions_admin(NULL) && permissions_admin("tap"));
-    assert_false(permissions_admin("users") || permissions_admin("") || permissions_admin("gateway"));
+    assert_false(permissions_admin("users") || permissions_admin("") ||
+                 permissions_admin("gateway"));
 }
 
 static struct str group_of(const char *const *pairs, uint32_t n, struct buf *b)
@@ -102,6 +126,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_publishing),
+        cmocka_unit_test(test_producers),
         cmocka_unit_test(test_reading),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_the_group_of_a_call),
