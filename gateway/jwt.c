@@ -4,13 +4,16 @@
 #include "common/uuid.h"
 #include "gateway/externals.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <strings.h>
 #include <yyjson.h>
 
 #define SIGNATURE_MAX_BYTES (JWS_RSA_MAX_BITS / 8)
 #define MEMBERS_MAX 32 // of header and claims: ten are usual
+#define SID_BYTES 16   // of the hash that is an external token's session
 
 struct parts {
     struct str header, claims, signature; // base64url
@@ -183,6 +186,20 @@ static bool copy_own_claims(yyjson_val *claims, struct jwt_claims *ret)
            copy_text(yyjson_obj_get(claims, "sid"), ret->sid);
 }
 
+// The session of an external token is this token alone: those of its provider are not ours to end,
+// and one that goes on there must be able to come back with another token. The signature is left
+// out: who has an ECDSA signature can make another one of the same bytes.
+static void name_external_session(const char *issuer, struct str signed_bytes,
+                                  char sid[JWT_TEXT_MAX + 1])
+{
+    uint8_t hash[SID_BYTES];
+    char text[BASE64URL_SIZE(SID_BYTES)];
+    static_assert(EXTERNALS_MAX_NAME + 1 + BASE64URL_TEXT(SID_BYTES) <= JWT_TEXT_MAX, "it fits");
+    crypto_generichash(hash, sizeof hash, (const uint8_t *)signed_bytes.p, signed_bytes.n, NULL, 0);
+    base64url_encode(hash, sizeof hash, text);
+    (void)snprintf(sid, JWT_TEXT_MAX + 1, "%s:%s", issuer, text);
+}
+
 static bool copy_external_claims(yyjson_val *claims, const struct external_issuer *external,
                                  struct jwt_claims *ret)
 {
@@ -193,9 +210,7 @@ static bool copy_external_claims(yyjson_val *claims, const struct external_issue
     }
     int n = snprintf(ret->sub, sizeof ret->sub, "%s:%s", external->name, sub);
     (void)snprintf(ret->role, sizeof ret->role, "%s", role); // both are shorter: read_roles()
-    (void)snprintf(ret->sid, sizeof ret->sid,
-                   "%s:", external->name);       // a session is not ours to end
-    return n > 0 && (size_t)n < sizeof ret->sub; // cut off it might be somebody else
+    return n > 0 && (size_t)n < sizeof ret->sub;             // cut off it might be somebody else
 }
 
 static int check_claims(yyjson_val *claims, const struct jwt_rules *rules,
@@ -233,6 +248,9 @@ static int verify_parts(const struct parts *parts, const struct jwt_rules *rules
     int rc = claims ? choose_key(header, rules, external, &key) : -EACCES;
     if (rc == 0) {
         rc = signature_valid(parts, key) ? check_claims(claims, rules, external, ret) : -EACCES;
+    }
+    if (rc == 0 && external) {
+        name_external_session(external->name, parts->signed_bytes, ret->sid);
     }
     yyjson_doc_free(doc);
     return rc;

@@ -17,7 +17,7 @@ struct externals;
 struct jwt_claims {
     char sub[JWT_TEXT_MAX + 1]; // user id; of an external issuer "name:sub"
     char role[JWT_TEXT_MAX + 1];
-    char sid[JWT_TEXT_MAX + 1]; // session id
+    char sid[JWT_TEXT_MAX + 1]; // session id; of an external issuer "name:" and a hash of the token
     int64_t exp_s;              // not valid from then on
     int64_t issued_ms; // from a jti that is a UUIDv7, else from iat, which has only seconds
 };

@@ -79,7 +79,7 @@ MESSAGE_DECLARE(order_line, ORDER_LINE_FIELDS)
 // An order as the API shows it and as orders.order.* events carry it.
 #define ORDER_FIELDS(S, I, B, T, O, L)                                                \
     S(id, REQUIRED, 36, 36, UUID, "The order's id, a UUIDv7")                         \
-    S(user_id, REQUIRED, 36, 36, UUID, "Who ordered")                                 \
+    S(user_id, REQUIRED, 1, 64, LINE, "Who ordered: a UUID, or NAME:SUB of another issuer") \
     S(status, REQUIRED, 1, 20, TOKEN, "placed, paid, shipped, delivered, cancelled")  \
     L(items, REQUIRED, 1, ORDER_MAX_LINES, order_line, "What was ordered")            \
     O(total, REQUIRED, money, "Sum of the lines")                                     \

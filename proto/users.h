@@ -55,10 +55,11 @@ MESSAGE_DECLARE(session_refresh, SESSION_REFRESH_FIELDS)
 MESSAGE_DECLARE(session, SESSION_FIELDS)
 
 // users.session.revoked: access tokens with this sid, or of this user (sid absent) issued before
-// the time, are refused from now on.
+// the time, are refused from now on. Ids are UUIDs, but of users of other issuers, whose ids and
+// sessions begin with the issuer's name and a colon (docs/tokens.md).
 #define SESSION_REVOKED_FIELDS(S, I, B, T, O, L)                                \
-    S(user_id, REQUIRED, 36, 36, UUID, "Whose session")                         \
-    S(sid, OPTIONAL, 36, 36, UUID, "The session; absent: all of this user")     \
+    S(user_id, REQUIRED, 1, 64, LINE, "Whose session")                          \
+    S(sid, OPTIONAL, 1, 64, TOKEN, "The session; absent: all of this user")     \
     T(revoked_at, REQUIRED, "When")
 MESSAGE_DECLARE(session_revoked, SESSION_REVOKED_FIELDS)
 

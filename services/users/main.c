@@ -147,7 +147,7 @@ static const struct route routes[] = {
 
     { .method = "DELETE", .pattern = "/v1/sessions/current", .operation = "deleteCurrentSession",
       .tag = "sessions", .summary = "Log out",
-      .auth = FRAME_AUTH_REQUIRED, .success = 204,
+      .auth = FRAME_AUTH_REQUIRED, .success = 204, .problems = PROBLEMS(PROBLEM_FORBIDDEN),
       .write = on_session_delete_write },
 
     { .method = "POST", .pattern = "/v1/api-keys", .operation = "createApiKey", .tag = "api-keys",

@@ -67,12 +67,23 @@ static int revoke_excess(struct call *c, struct str user_id)
     return publish_revoked(c, user_id, n, ids);
 }
 
+// Whether the caller is a user of another issuer: our own ids have no colon. Sessions of such users
+// are not in the store; theirs are single tokens.
+static bool is_external(const struct principal *p)
+{
+    return memchr(p->id.p, ':', p->id.n) != NULL;
+}
+
 int on_session_delete_write(struct call *c)
 {
     const struct principal *p = call_principal(c);
-    int r = session_delete(call_db(c), p->session, p->id);
+    int r = is_external(p) ? 1 : session_delete(call_db(c), p->session, p->id);
     if (r > 0) {
         r = session_revoked_event(c, p->id, p->session);
+    } else if (r == 0 && (r = api_key_exists(call_db(c), p->session, p->id)) > 0) {
+        return call_problem(c, PROBLEM_FORBIDDEN,
+                            "An API key is no session; DELETE /v1/api-keys/%.*s revokes it.",
+                            STR_ARG(p->session));
     }
     return r < 0 ? r : call_reply_empty(c, 204); // one that is gone already is as wanted
 }

@@ -392,6 +392,14 @@ int api_keys_list(struct db *db, struct str user_id,
     return r < 0 ? r : n;
 }
 
+int api_key_exists(struct db *db, struct str id, struct str user_id)
+{
+    struct db_rows rows;
+    int r = db_row(db, &rows, "SELECT 1 FROM api_keys WHERE id = ?1 AND user_id = ?2", "ss", id,
+                   user_id);
+    return only_row(r, &rows);
+}
+
 int api_key_delete(struct db *db, struct str id, struct str user_id)
 {
     return db_run(db, "DELETE FROM api_keys WHERE id = ?1 AND user_id = ?2", "ss", id, user_id);

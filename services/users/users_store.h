@@ -138,6 +138,9 @@ STORE_CHECK int api_key_by_hash(struct db *db, const uint8_t hash[API_KEY_HASH_B
 STORE_CHECK int api_keys_list(struct db *db, struct str user_id,
                               struct api_key_record ret_keys[API_KEYS_PER_ACCOUNT]);
 
+// 1 when the user has this key, else 0.
+STORE_CHECK int api_key_exists(struct db *db, struct str id, struct str user_id);
+
 // Removes one key of a user. Returns how many (0 or 1).
 STORE_CHECK int api_key_delete(struct db *db, struct str id, struct str user_id);
 

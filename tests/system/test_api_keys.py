@@ -184,6 +184,14 @@ class TestEnding:
         assert eve.delete(f"/v1/api-keys/{key['id']}").status == 404
         assert eve.get("/v1/users/me").status == 200  # the session goes on
 
+    def test_is_no_session(self, new_person):
+        eve = new_person()
+        bot, key = machine(eve)
+        answer = bot.delete("/v1/sessions/current")
+        assert (answer.status, answer.slug) == (403, "forbidden")
+        assert f"/v1/api-keys/{key['id']}" in answer.json()["detail"]
+        assert bot.get("/v1/users/me").status == 200 and eve.get("/v1/users/me").status == 200
+
     def test_ends_when_it_expires(self, new_person):
         bot, _ = machine(new_person(), expires_at=in_seconds(1.5))
         assert bot.get("/v1/users/me").status == 200

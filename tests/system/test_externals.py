@@ -222,6 +222,52 @@ def test_refused(shop, provider, make):
     assert (answer.status, answer.slug) == (401, "unauthenticated"), answer
 
 
+class TestLogout:
+    """It ends the token that it is sent with, and nothing else."""
+
+    def seen(self, shop, token):
+        """What the gateways, which share a port, answer to new connections."""
+        return {status(shop, token) for _ in range(20)}
+
+    def test_the_token_is_refused_by_every_gateway(self, shop, provider):
+        shop.scale(gateway=2)
+        try:
+            for key in (provider.rsa, provider.ec):
+                token, other = (provider.token(key, jti=jti) for jti in ("one", "two"))
+                assert self.seen(shop, token) == {200}
+                answer = Client(shop.port, token).delete("/v1/sessions/current")
+                assert (answer.status, answer.body) == (204, b"")
+                wait_for(lambda: self.seen(shop, token) == {401}, 5, "it is refused")
+                assert "revoked" in Client(shop.port, token).get("/v1/orders").json()["detail"]
+                assert self.seen(shop, other) == {200}
+        finally:
+            shop.scale(gateway=1)
+        # A gateway that starts learns of it before it serves.
+        assert run("sluice", "restart", "gateway", env=shop.env, timeout=60).returncode == 0
+        assert self.seen(shop, token) == {401} and self.seen(shop, other) == {200}
+
+    def test_another_signature_of_it_is_refused_too(self, shop, provider):
+        """With ECDSA, whoever has (r, s) has (r, n - s)."""
+        token = provider.token(provider.ec, jti="twin")
+        signed, _, signature = token.rpartition(".")
+        raw = base64.urlsafe_b64decode(signature + "==")
+        order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+        s = order - int.from_bytes(raw[32:], "big")
+        twin = f"{signed}.{pack(raw[:32] + s.to_bytes(32, 'big'))}"
+        assert status(shop, twin) == 200
+        assert Client(shop.port, token).delete("/v1/sessions/current").status == 204
+        wait_for(lambda: status(shop, token) == 401, 5, "the token is refused")
+        assert status(shop, twin) == 401
+
+    def test_others_with_the_same_sub_go_on(self, shop, provider):
+        ada = register(shop.port)
+        token = provider.token(sub=ada.id, sid=ada.id)
+        assert Client(shop.port, token).delete("/v1/sessions/current").status == 204
+        wait_for(lambda: status(shop, token) == 401, 5, "the token is refused")
+        assert ada.get("/v1/users/me").status == 200
+        assert status(shop, provider.token(sub=ada.id, sid=ada.id, jti="later")) == 200
+
+
 class TestReload:
     def test_new_key_is_taken_at_once_and_a_removed_one_refused(self, shop, provider):
         fresh = Key(provider.directory, "rsa-2")
