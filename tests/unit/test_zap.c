@@ -12,18 +12,22 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <czmq.h>
 
 #define LIMIT_MS 15000 // a report may have to wait for its turn (HANDSHAKES_REPORT_MS)
+
+#define FIELD_SIZE 100 // of an answer of ZAP
 
 struct end {
     struct zsocket *socket;
@@ -34,6 +38,7 @@ struct end {
 
 static char endpoint[40]; // a port that nobody else has
 static char error[CURVE_ERROR_SIZE];
+static char last_identity[FIELD_SIZE];
 static int reports;
 static char last_report[HANDSHAKES_TEXT_SIZE + 64];
 
@@ -204,6 +209,110 @@ static void test_a_wrong_server_is_reported(void **state)
     close_end(&server);
 }
 
+// --- Asked directly, as libzmq does it, or as it never would
+
+// The status of an answer to a request of so many fields, with last_identity.
+static int ask(const char *mechanism, const void *key, size_t key_bytes, int n_fields)
+{
+    void *s = zmq_socket(zsys_init(), ZMQ_REQ);
+    int limit_ms = LIMIT_MS, linger = 0, status = 0;
+    const struct str fields[] = { STR("1.0"),         STR("1"),          STR("sluice"),
+                                  STR("10.0.0.1"),    STR("routing id"), str_of(mechanism),
+                                  { key, key_bytes }, STR("one more") };
+    (void)zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof linger);
+    (void)zmq_setsockopt(s, ZMQ_RCVTIMEO, &limit_ms, sizeof limit_ms);
+    assert_int_equal(zmq_connect(s, "inproc://zeromq.zap.01"), 0);
+    for (int i = 0; i < n_fields; i++) {
+        assert_true(zmq_send(s, fields[i].p, fields[i].n, i + 1 < n_fields ? ZMQ_SNDMORE : 0) >= 0);
+    }
+    last_identity[0] = '\0';
+    for (int i = 0; i < 6; i++) { // version, request, status, text, identity, metadata
+        char field[FIELD_SIZE];
+        int n = zmq_recv(s, field, sizeof field - 1, 0);
+        assert_in_range(n, 0, sizeof field - 1);
+        field[n] = '\0';
+        status = i == 2 ? atoi(field) : status;
+        if (i == 4) {
+            (void)snprintf(last_identity, sizeof last_identity, "%s", field);
+        }
+    }
+    (void)zmq_close(s);
+    return status;
+}
+
+static void read_key(const char *path, uint8_t key[32])
+{
+    char text[KEY_PAIRS_KEY_SIZE];
+    assert_int_equal(key_pairs_read_public(path, text), 0);
+    assert_non_null(zmq_z85_decode(key, text));
+}
+
+static int ask_for(const uint8_t key[32])
+{
+    return ask("CURVE", key, 32, 7);
+}
+
+static void test_only_curve_with_a_known_key(void **state)
+{
+    (void)state;
+    struct zap *zap;
+    uint8_t key[32], other[33] = { 1 };
+    assert_int_equal(key_pairs_make_own("keys"), 0);
+    assert_int_equal(zap_start("keys/public", &zap), 0);
+    read_key("keys/public/orders.key", key);
+    assert_int_equal(ask_for(key), 200);
+    assert_string_equal(last_identity, "orders");
+    assert_int_equal(ask("NULL", key, 32, 7), 400);
+    assert_string_equal(last_identity, "");
+    assert_int_equal(ask("PLAIN", key, 32, 7), 400);
+    assert_int_equal(ask("CURVE", key, 31, 7), 400);
+    assert_int_equal(ask("CURVE", other, 33, 7), 400);
+    assert_int_equal(ask_for(other), 400);
+    assert_int_equal(ask("CURVE", key, 32, 6), 400);
+    assert_int_equal(ask("CURVE", key, 32, 8), 400);
+    assert_int_equal(ask("CURVE", key, 32, 1), 400);
+    assert_int_equal(ask_for(key), 200); // it goes on
+    zap_stop(&zap);
+}
+
+// A time in the future: to libzmq's thread the directory never changes, but is always fresh.
+static void hide_change(void)
+{
+    struct timespec at[2] = { { .tv_sec = 4000000000 }, { .tv_sec = 4000000000 } };
+    assert_int_equal(utimensat(AT_FDCWD, "keys/public", at, 0), 0);
+}
+
+static void test_the_directory_is_read_again(void **state)
+{
+    (void)state;
+    struct zap *zap;
+    uint8_t orders[32], guests[32], odd[32];
+    assert_int_equal(key_pairs_make_own("keys"), 0);
+    assert_int_equal(key_pairs_make("keys", "guests"), 1);
+    read_key("keys/public/orders.key", orders);
+    read_key("keys/public/guests.key", guests);
+    assert_int_equal(rename("keys/public/guests.key", "keys/guests.key"), 0);
+    hide_change();
+    assert_int_equal(zap_start("keys/public", &zap), 0);
+    assert_int_equal(ask_for(guests), 400);
+    assert_int_equal(rename("keys/guests.key", "keys/public/guests.key"), 0);
+    hide_change(); // as two changes within one tick of the clock of files
+    assert_int_equal(ask_for(guests), 200);
+    // What is no name of an identity, or no key, is nobody's.
+    assert_int_equal(rename("keys/public/guests.key", "keys/public/Guests 1.key"), 0);
+    read_key("keys/public/Guests 1.key", odd);
+    assert_int_equal(ask_for(odd), 400);
+    assert_int_equal(rename("keys/public/Guests 1.key", "keys/public/guests.key.bak"), 0);
+    assert_int_equal(ask_for(odd), 400);
+    // Without the directory nobody is known any more.
+    assert_int_equal(ask_for(orders), 200);
+    assert_int_equal(rename("keys/public", "keys/away"), 0);
+    assert_int_equal(ask_for(orders), 400);
+    assert_int_equal(rename("keys/away", "keys/public"), 0);
+    assert_int_equal(ask_for(orders), 200);
+    zap_stop(&zap);
+}
+
 static void test_one_handler_in_a_process(void **state)
 {
     (void)state;
@@ -255,6 +364,8 @@ int main(int argc, char **argv)
         LOOP_CASE(test_a_refused_client_tries_again),
         LOOP_CASE(test_a_client_follows_the_servers_key),
         LOOP_CASE(test_a_wrong_server_is_reported),
+        LOOP_CASE(test_only_curve_with_a_known_key),
+        LOOP_CASE(test_the_directory_is_read_again),
         LOOP_CASE(test_one_handler_in_a_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
