@@ -532,6 +532,9 @@ int process_open(const char *binary, const char *summary, const struct config_op
     int r = startup_config(binary, table, config);
     if (r < 0) {
         *ret_exit = EXIT_CONFIG;
+        if (own && own->run_wrong) {
+            own->run_wrong(callbacks->command_config);
+        }
     } else if (command == STARTUP_HEALTHCHECK) {
         *ret_exit = startup_healthcheck(binary, config);
         r = 1;

@@ -102,6 +102,9 @@ struct process_command {
     const char *help; // a sentence for --help, in the imperative, without its full stop
     bool needs_home;  // SLUICE_HOME must exist; common->home is then absolute
     int (*run)(const struct process_config *common, void *config);
+    // Runs instead when options are wrong, after these were named; config has those that are right,
+    // zeros for the others. The program then ends with EXIT_CONFIG. NULL: nothing runs.
+    void (*run_wrong)(void *config);
 };
 
 // Handles --help, --version, `healthcheck` (asks the admin listener of the running process for

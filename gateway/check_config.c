@@ -86,10 +86,23 @@ static int check(const struct process_config *common, void *config)
     return EXIT_OK;
 }
 
+// What does not need the options that are wrong.
+static void check_files(void *config)
+{
+    const struct gateway_config *g = config;
+    if (g->policy) {
+        (void)check_policy(g->policy); // prints what is wrong
+    }
+    if (g->externals && g->issuer) {
+        (void)check_externals(g);
+    }
+}
+
 const struct process_command gateway_commands[] = {
     { .name = "check-config",
       .help = "Check the options and the policy file, and say every mistake",
       .needs_home = false,
-      .run = check },
+      .run = check,
+      .run_wrong = check_files },
     { .name = NULL },
 };

@@ -7,13 +7,14 @@
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
+#include <yyjson.h>
 
 #define HASH_BYTES 16
 
 struct openapi {
     struct buf json;
     char etag[2 * HASH_BYTES + 3]; // quoted hexadecimal, and a NUL
-    uint64_t generation;           // of the router when json was made
+    uint64_t generation, policies; // of the router when json was made
 };
 
 static const char head[] =
@@ -57,6 +58,26 @@ static bool is_listed(const struct router *r, size_t i)
     return false;
 }
 
+// The operation as the worker announced it; one that the policy ends is marked.
+static void append_operation(const struct route *route, struct buf *b)
+{
+    struct str json = route->operation.n ? route->operation : STR("{\"responses\":{}}");
+    yyjson_doc *doc =
+        route->policy.deprecated ? yyjson_read(json.p, json.n, YYJSON_READ_NOFLAG) : NULL;
+    yyjson_mut_doc *marked = doc ? yyjson_doc_mut_copy(doc, NULL) : NULL;
+    yyjson_mut_val *root = yyjson_mut_doc_get_root(marked), *name, *yes;
+    size_t n = 0;
+    char *text = NULL;
+    if ((name = yyjson_mut_str(marked, "deprecated")) && (yes = yyjson_mut_true(marked)) &&
+        yyjson_mut_obj_put(root, name, yes)) { // also when the worker said otherwise
+        text = yyjson_mut_write(marked, YYJSON_WRITE_NOFLAG, &n);
+    }
+    buf_append_str(b, text ? (struct str){ text, n } : json);
+    free(text);
+    yyjson_mut_doc_free(marked);
+    yyjson_doc_free(doc);
+}
+
 // All operations on the path of route i.
 static void append_path(const struct router *r, size_t i, struct buf *b)
 {
@@ -68,7 +89,7 @@ static void append_path(const struct router *r, size_t i, struct buf *b)
         const struct route *route = r->routes[k];
         if (route_is_public(route) && same_path(route, r->routes[i])) {
             buf_printf(b, "%s\"%s\":", first ? "" : ",", keys[route->method]);
-            buf_append_str(b, route->operation.n ? route->operation : STR("{\"responses\":{}}"));
+            append_operation(route, b);
             first = false;
         }
     }
@@ -161,6 +182,7 @@ static int build(struct openapi *o, const struct router *r)
     (void)sodium_bin2hex(o->etag + 1, 2 * HASH_BYTES + 1, hash, sizeof hash);
     memcpy(o->etag + 1 + 2 * HASH_BYTES, "\"", 2);
     o->generation = r->generation;
+    o->policies = r->policies;
     return 0;
 }
 
@@ -188,7 +210,8 @@ void openapi_destroy(struct openapi **openapi)
 int openapi_get(struct openapi *o, const struct router *router, struct str *ret_json,
                 struct str *ret_etag)
 {
-    bool fresh = o->json.len > 0 && buf_ok(&o->json) && o->generation == router->generation;
+    bool fresh = o->json.len > 0 && buf_ok(&o->json) && o->generation == router->generation &&
+                 o->policies == router->policies;
     int rc = fresh ? 0 : build(o, router);
     if (rc == 0) {
         *ret_json = buf_str(&o->json);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The OpenAPI 3.1 document of everything that is served, put together from the route tables of the
-// workers. Made again only when the tables change.
+// workers. Operations that the policy ends (`deprecation`) are `deprecated`. Made again only when the
+// tables or the policy change.
 #ifndef GATEWAY_OPENAPI_H
 #define GATEWAY_OPENAPI_H
 

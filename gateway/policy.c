@@ -67,11 +67,13 @@ static void add_rule(struct route_policy *set, const struct policy_rule *rule, u
     set->notices |= rule->notice.n ? bit : 0;
     set->masks |= rule->masked ? bit : 0;
     set->fields = set->fields || rule->fields;
+    set->deprecated = set->deprecated || rule->deprecated;
 }
 
 size_t policy_bind(const struct policy *p, struct router *r)
 {
     uint64_t matched = 0;
+    r->policies++;
     for (size_t i = 0; i < r->n_routes; i++) {
         struct route *route = r->routes[i];
         route->policy = (struct route_policy){ 0 };

@@ -29,6 +29,7 @@ struct policy_rule {
     struct field_edits request; // fields that workers see
     struct field_edits answer;
     struct str notice;        // whole fields about the route's end, with line ends; n == 0: none
+    bool deprecated;          // it has a Deprecation
     bool masked;              // then:
     struct field_filter mask; // members that are left out of answers,
     struct str *roles;        // except for those who have one of these n_roles roles

@@ -376,6 +376,7 @@ static void write_notice(struct policy_check *c, const struct notice *n)
                    n->deprecation_s >= 0 ? "deprecation" : "sunset");
     }
     c->no_memory = c->no_memory || !buf_ok(&fields);
+    n->rule->deprecated = n->deprecation_s >= 0;
     n->rule->notice = fields.len ? policy_copy(c, buf_str(&fields)) : STR("");
     buf_fini(&fields);
 }

@@ -39,7 +39,8 @@ struct service {
 // Which rules of the policy (gateway/policy.h) are for a route: sets of their numbers.
 struct route_policy {
     uint64_t request_edits, answer_edits, notices, masks;
-    bool fields; // clients may choose members of the answer
+    bool fields;     // clients may choose members of the answer
+    bool deprecated; // new clients should not begin with it
 };
 
 struct route {
@@ -74,6 +75,7 @@ struct router {
     struct route_tree tree; // of the live ones
     uint64_t tables_seen;
     uint64_t generation; // grows when the set of live routes changes
+    uint64_t policies;   // grows when policy_bind() told the routes their rules
 };
 
 #define ROUTER_DETAIL_SIZE 160

@@ -280,6 +280,15 @@ class TestFieldsOfAnswers:
         assert '<https://shop.example/migrate>; rel="deprecation"' in fields["Link"]
         assert "X-Team" not in admin.get("/v1/products").headers
 
+    def test_the_document_says_it_too(self, admin):
+        paths = admin.get("/openapi.json").json()["paths"]
+        assert {
+            (method, path)
+            for path, operations in paths.items()
+            for method, operation in operations.items()
+            if operation.get("deprecated")
+        } == {("get", "/v1/products/{sku}")}
+
     def test_also_on_problems_but_these_are_not_cached(self, admin):
         answer = admin.get("/v1/products/none-such")
         assert answer.status == 404 and answer.headers["X-Team"] == "shop"
@@ -498,6 +507,17 @@ class TestCheckConfig:
         assert result.returncode == 78
         named = [re.search(r"SLUICE_\w+", line)[0] for line in result.stderr.splitlines()]
         assert named == ["SLUICE_MAX_BODY", "SLUICE_DEADLINE", "SLUICE_HSTS"]
+
+    def test_options_and_policy_in_one_run(self, tmp_path):
+        wrong = '{"cors": {"origins": ["null"]}}'
+        issuers = {"SLUICE_EXTERNAL_ISSUERS": "/none/such"}
+        for options in ({"SLUICE_DEADLINE": "soon"}, {"SLUICE_COMPRESSION": "br"}):
+            result = self.check(tmp_path, wrong, **options, **issuers)
+            assert result.returncode == 78 and not result.stdout
+            for name in (*options, *issuers, "p.json:1:23"):
+                assert name in result.stderr
+        result = self.check(tmp_path, "{}", SLUICE_DEADLINE="soon")
+        assert result.returncode == 78 and "options are fine" not in result.stdout
 
     def test_gateway_does_not_start(self, tmp_path):
         home = tmp_path / "home"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/openapi.h"
 
+#include "gateway/policy.h"
 #include "tests/unit/hello_maker.h"
 
 #include <setjmp.h>
@@ -102,9 +103,43 @@ static void test_document(void **state)
     router_leave(&router, &orders);
 }
 
+// The policy says which operations are deprecated, as long as it says so.
+static void test_deprecated(void **state)
+{
+    (void)state;
+    char tag[64], before[64];
+    hello_make(&hello, "users", "users-1", "1");
+    hello_route(&hello, "GET", "/v1/users/{id}")->operation =
+        STR("{\"operationId\":\"getUser\",\"deprecated\":false}");
+    hello_route(&hello, "POST", "/v1/users")->operation = STR("{\"operationId\":\"createUser\"}");
+    hello_route(&hello, "GET", "/v1/bare");
+    struct table *users = join();
+    yyjson_doc_free(get(before));
+    struct policy_rule rules[] = {
+        { .methods = 1U << METHOD_GET, .path = STR("/v1"), .below = true, .deprecated = true }
+    };
+    struct policy policy = { .rules = rules, .n_rules = 1 };
+    assert_int_equal(policy_bind(&policy, &router), 0);
+    yyjson_doc *doc = get(tag);
+    assert_string_not_equal(tag, before);
+    assert_true(
+        yyjson_get_bool(yyjson_doc_ptr_get(doc, "/paths/~1v1~1users~1{id}/get/deprecated")));
+    assert_int_equal(yyjson_obj_size(yyjson_doc_ptr_get(doc, "/paths/~1v1~1users~1{id}/get")), 2);
+    assert_string_equal(text_at(doc, "/paths/~1v1~1users~1{id}/get/operationId"), "getUser");
+    assert_true(yyjson_get_bool(yyjson_doc_ptr_get(doc, "/paths/~1v1~1bare/get/deprecated")));
+    assert_null(yyjson_doc_ptr_get(doc, "/paths/~1v1~1users/post/deprecated"));
+    yyjson_doc_free(doc);
+    (void)policy_bind(NULL, &router); // no policy any more
+    yyjson_doc_free(get(tag));
+    assert_string_equal(tag, before);
+    router_leave(&router, &users);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(test_document, setup,
-                                                                        teardown) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_document, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deprecated, setup, teardown),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
