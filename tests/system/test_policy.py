@@ -377,6 +377,16 @@ class TestCompression:
         assert json.loads(unpack(forced))["id"] == ada.id
         assert forced.headers["Content-Encoding"] == "gzip"
 
+    @pytest.mark.parametrize("refused", ["identity;q=0, *;q=0", "*;q=0", "br, identity;q=0"])
+    def test_who_takes_nothing_gets_it_plain(self, admin, product, refused):
+        """Not 406: a write is done when its answer is made, and an error is no more acceptable."""
+        path = f"/v1/products/{product['sku']}"
+        answer = admin.get(path, accept_encoding=refused)
+        assert answer.status == 200 and answer.json()["sku"] == product["sku"]
+        assert "Content-Encoding" not in answer.headers and "accept-encoding" in varies(answer)
+        missing = admin.get("/v1/products/none-such", accept_encoding=refused)
+        assert (missing.status, missing.slug) == (404, "not-found")
+
     def test_documents(self, policed):
         client = Client(policed.port)
         plain, answer = client.get("/openapi.json"), client.get("/openapi.json", accept_encoding="zstd")
