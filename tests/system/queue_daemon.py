@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from queue_client import Queue
-from suite import BUILD, CLEAN, PATIENCE, REPORTS, new_home
+from suite import BUILD, CLEAN, DIE_WITH_US, PATIENCE, REPORTS, new_home
 
 
 class Daemon:
@@ -23,8 +23,8 @@ class Daemon:
         env = {**CLEAN, "SLUICE_HOME": str(self.home), "SLUICE_INSTANCE": instance,
                "SLUICE_QUEUE_SEGMENT_BYTES": "1MiB", **environment}
         with open(self.log_path, "ab") as log:
-            process = subprocess.Popen([BUILD / "sluice-queue", *arguments], env=env, stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log)
+            process = subprocess.Popen([*DIE_WITH_US, BUILD / "sluice-queue", *arguments], env=env,
+                                       stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.process = self.process or process
         return process
 

@@ -3,7 +3,9 @@
 # want to know of it and do to it. Readiness is waited for (the supervisor says READY=1 on
 # NOTIFY_SOCKET, as under systemd), never slept for. What a process writes to stderr goes to a file
 # that is searched for reports when the suite stops.
+import collections
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -41,19 +43,33 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 # A test run that is killed leaves nothing behind.
 DIE_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
 
-_next_port = 27000 + os.getpid() % 500
+PORTS = range(27000, 27900)  # outside the range of ephemeral ports
+_ports = itertools.cycle([*PORTS[os.getpid() % 500 :], *PORTS[: os.getpid() % 500]])
+_reserved = collections.deque(maxlen=100)  # marks of ours; the oldest gives way
+
+
+def reserved(port):
+    """Whether the port is now ours. Tests run in several processes at once: a socket of the abstract
+    namespace, which has one owner and ends with it, marks what one of them has taken."""
+    mark = socket.socket(socket.AF_UNIX)
+    try:
+        mark.bind(f"\0sluice-test-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _reserved.append(mark)
+    return True
 
 
 def free_port():
-    """A loopback port that nobody listens on, outside the range of ephemeral ports."""
-    global _next_port
-    for _ in range(2000):
-        _next_port = 27000 + (_next_port + 1 - 27000) % 900
+    """A loopback port that nobody listens on, and that no other test is given meanwhile."""
+    for port in itertools.islice(_ports, len(PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", _next_port))
-            return _next_port
-    raise AssertionError("no free port in 27000..27900")
+            probe.bind(("127.0.0.1", port))
+            if reserved(port):
+                return port
+    raise AssertionError(f"no free port in {PORTS.start}..{PORTS.stop - 1}")
 
 
 def new_home():

@@ -5,6 +5,7 @@ import base64
 
 import pytest
 from people import fresh
+from suite import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ class TestPages:
 
         word = "w" + fresh("p").rsplit("-", 1)[-1]
         skus = {new_product(name=f"{word} {i}")["sku"] for i in range(25)}
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 2 * PATIENCE
         while len(api.get("/v1/search", query={"q": word, "limit": 100}).json()["items"]) < 25:
             assert time.monotonic() < deadline
         ids = [hit["id"] for hit in api.pages("/v1/search", q=word, limit=10)]

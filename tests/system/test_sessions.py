@@ -7,6 +7,7 @@ import threading
 import time
 
 import nacl.signing
+import pytest
 from people import PASSWORD, fresh
 from suite import wait_for
 
@@ -39,22 +40,21 @@ class TestLogin:
         assert alike[0] == alike[1]
         assert sorted(wrong.headers.keys()) == sorted(unknown.headers.keys())
 
+    @pytest.mark.alone
     def test_unknown_address_takes_as_long(self, api, new_person):
         eve = new_person()
 
-        def median(email):
-            times = []
-            for _ in range(7):
-                begin = time.perf_counter()
-                assert (
-                    api.post("/v1/sessions", {"email": email, "password": "wrong password"}).status
-                    == 401
-                )
-                times.append(time.perf_counter() - begin)
-            return statistics.median(times)
+        def took(email):
+            begin = time.perf_counter()
+            answer = api.post("/v1/sessions", {"email": email, "password": "wrong password"})
+            assert answer.status == 401
+            return time.perf_counter() - begin
 
-        known, unknown = median(eve.email), median(f"{fresh('x')}@example.com")
-        assert 0.5 < known / unknown < 2, (known, unknown)
+        # In turns, and the best of each: what else the machine does must not count.
+        stranger = f"{fresh('x')}@example.com"
+        times = [(took(eve.email), took(stranger)) for _ in range(7)]
+        known, unknown = (min(column) for column in zip(*times))
+        assert 0.5 < known / unknown < 2, times
 
     def test_guessing_is_slowed_and_the_owner_gets_in_again(self, api, new_person):
         eve = new_person()
@@ -72,6 +72,7 @@ class TestLogin:
         )
         assert eve.get("/v1/users/me").status == 200  # sessions that were there are not touched
 
+    @pytest.mark.alone
     def test_hashing_does_not_hold_up_others(self, suite, ada, new_person):
         """Argon2 takes two cores for a while; requests that need none of it do not wait."""
         eve = new_person()

@@ -13,7 +13,7 @@ import time
 import pytest
 from queue_client import ACK, NAK, TERM, Member, new_event
 from queue_daemon import Daemon
-from suite import BUILD, CLEAN, wait_for
+from suite import BUILD, CLEAN, PATIENCE, wait_for
 
 
 class Tap:
@@ -247,7 +247,7 @@ class TestEvents:
                 member.settle(delivery[:5], ACK)
                 member.settle(delivery[5:], NAK, delay_ms=1)
                 seen = set()
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 5 * PATIENCE
                 while not {"deliver", "ack", "nak"} <= seen and time.monotonic() < deadline:
                     seen.add(json.loads(watching.stdout.readline())["what"])
             assert {"deliver", "ack", "nak"} <= seen
@@ -271,6 +271,7 @@ class TestTrust:
         header, *rows = tap.run("bench", what, "-n", "500", "-o", "csv", *yes).splitlines()
         assert rows and all(row.count(",") == header.count(",") for row in rows)
 
+    @pytest.mark.alone
     def test_looking_changes_nothing(self, daemon, tap, work):
         name, seqs, _ = work
         bury(daemon, name, 1)

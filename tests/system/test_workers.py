@@ -28,7 +28,7 @@ from python_worker import (
     WELCOME,
 )
 from people import register
-from suite import ROOT, Suite, wait_for
+from suite import PATIENCE, ROOT, Suite, wait_for
 from wire import Wire
 
 
@@ -342,11 +342,12 @@ class TestAnswers:
         peer.send(REPLY, again[1], 200, [], 0, 0, 0, msgpack.packb({"again": True}))
         assert result().json() == {"again": True}
 
+    @pytest.mark.alone
     def test_deadline_is_exact(self, peer, lab):
         served = Served(lab, peer)
         begin = time.monotonic()
         assert served.request()().status == 504
-        assert 4.9 < time.monotonic() - begin < 5.2
+        assert 4.9 < time.monotonic() - begin < 5 + 0.2 * PATIENCE
 
     def test_client_that_leaves_cancels_its_request(self, peer, lab):
         served = Served(lab, peer)
