@@ -92,11 +92,6 @@ void buf_append_char(struct buf *b, char c)
     buf_append(b, &c, 1);
 }
 
-void buf_append_z(struct buf *b, const char *z)
-{
-    buf_append(b, z, strlen(z));
-}
-
 void buf_append_decimal(struct buf *b, uint64_t v, unsigned min_digits)
 {
     char digits[20];

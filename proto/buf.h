@@ -34,7 +34,11 @@ void buf_wipe(struct buf *b);
 void buf_append(struct buf *b, const void *bytes, size_t n);
 void buf_append_str(struct buf *b, struct str s);
 void buf_append_char(struct buf *b, char c);
-void buf_append_z(struct buf *b, const char *z);
+static inline void buf_append_z(struct buf *b, const char *z)
+{
+    buf_append(b, z, strlen(z)); // here, so that the compiler counts literals
+}
+
 // Appends v in decimal, padded with zeros on the left to at least min_digits (at most 20). Faster
 // than printf.
 void buf_append_decimal(struct buf *b, uint64_t v, unsigned min_digits);
