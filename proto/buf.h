@@ -17,6 +17,7 @@ struct buf {
     size_t cap;      // bytes allocated
     size_t max;      // ceiling for len; an append past it fails
     int error;       // 0, or the first failure: -ENOMEM, -EMSGSIZE (over max)
+    bool wipes;      // set after buf_init(): memory is overwritten before it is given back, also in growing
 };
 
 // Makes an empty buffer that may grow to max_bytes. Allocates nothing.
