@@ -72,6 +72,7 @@ static struct call *new_call(struct dispatch *d)
         arena_init(&c->arena, CALL_MEMORY_BYTES);
         buf_init(&c->request, FRAME_MAX_BYTES);
         buf_init(&c->reply, CALL_REPLY_BYTES);
+        c->request.wipes = c->reply.wipes = true;
     }
     return c;
 }

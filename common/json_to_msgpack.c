@@ -9,19 +9,20 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <yyjson.h>
 
-#define POOL_BYTES 32768  // on the stack: bodies up to about 2.5 KiB take no memory elsewhere
+#define POOL_BYTES 32768   // on the stack: bodies up to about 2.5 KiB take no memory elsewhere
 #define PAIRWISE_MEMBERS 8 // objects up to this many members are compared pairwise
 
 static_assert(JSON_MAX_DEPTH <= READER_MAX_DEPTH, "workers must be able to read what passes here");
 
 struct transcoder {
     struct buf *out;
-    const char *copy;  // yyjson's copy of the text: strings point into it at their place
-    const char *what;  // the first mistake
+    const char *copy; // yyjson's copy of the text: strings point into it at their place
+    const char *what; // the first mistake
     size_t position;
 };
 
@@ -74,7 +75,8 @@ static bool same_name(yyjson_val *a, yyjson_val *b)
 
 static void report_duplicate(struct transcoder *t, yyjson_val *a, yyjson_val *b)
 {
-    const char *later = yyjson_get_str(a) > yyjson_get_str(b) ? yyjson_get_str(a) : yyjson_get_str(b);
+    const char *later =
+        yyjson_get_str(a) > yyjson_get_str(b) ? yyjson_get_str(a) : yyjson_get_str(b);
     t->what = "a member name is there twice";
     t->position = (size_t)(later - t->copy);
 }
@@ -191,29 +193,53 @@ static int write_value(struct transcoder *t, yyjson_val *v)
     }
 }
 
-// Parses, with memory from pool when it suffices.
-static yyjson_doc *parse(struct str json, char *pool, size_t pool_n, yyjson_read_err *error)
+// --- Memory of the tree, which has passwords in it: overwritten before it is given back
+
+static void *wiping_malloc(void *context, size_t n)
 {
-    yyjson_alc allocator;
-    bool small = yyjson_read_max_memory_usage(json.n, YYJSON_READ_NOFLAG) <= pool_n &&
-                 yyjson_alc_pool_init(&allocator, pool, pool_n);
-    // Without YYJSON_READ_INSITU the text is only read, whatever the parameter's type says.
-    return yyjson_read_opts((char *)(uintptr_t)json.p, json.n, YYJSON_READ_NOFLAG,
-                            small ? &allocator : NULL, error);
+    (void)context;
+    return malloc(n);
 }
 
-int json_to_msgpack(struct str json, struct buf *out, struct json_error *ret_error)
+static void wiping_free(void *context, void *memory)
 {
-    char pool[POOL_BYTES];
+    (void)context;
+    if (memory) {
+        explicit_bzero(memory, malloc_usable_size(memory));
+        free(memory);
+    }
+}
+
+static void *wiping_realloc(void *context, void *memory, size_t old_n, size_t n)
+{
+    void *moved = malloc(n);
+    if (moved) {
+        memcpy(moved, memory, old_n < n ? old_n : n);
+        wiping_free(context, memory);
+    }
+    return moved;
+}
+
+static const yyjson_alc wiping = { wiping_malloc, wiping_realloc, wiping_free, NULL };
+
+// Parses, with memory from pool when it suffices: its first *ret_used bytes.
+static yyjson_doc *parse(struct str json, char *pool, size_t pool_n, size_t *ret_used,
+                         yyjson_read_err *error)
+{
+    yyjson_alc allocator;
+    size_t needed = yyjson_read_max_memory_usage(json.n, YYJSON_READ_NOFLAG);
+    bool small = needed <= pool_n && yyjson_alc_pool_init(&allocator, pool, needed);
+    *ret_used = small ? needed : 0;
+    // Without YYJSON_READ_INSITU the text is only read, whatever the parameter's type says.
+    return yyjson_read_opts((char *)(uintptr_t)json.p, json.n, YYJSON_READ_NOFLAG,
+                            small ? &allocator : &wiping, error);
+}
+
+static int transcode(struct str json, char *pool, size_t *ret_used, struct buf *out,
+                     struct json_error *ret_error)
+{
     yyjson_read_err error;
-    size_t too_deep = find_too_deep(json);
-    if (too_deep < json.n) {
-        return locate(json, "nesting is over the limit of 32 levels", too_deep, ret_error);
-    }
-    if (json.n == 0) {
-        return locate(json, "there is no value", 0, ret_error);
-    }
-    yyjson_doc *doc = parse(json, pool, sizeof pool, &error);
+    yyjson_doc *doc = parse(json, pool, POOL_BYTES, ret_used, &error);
     if (!doc && error.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION) {
         return -ENOMEM;
     }
@@ -227,6 +253,21 @@ int json_to_msgpack(struct str json, struct buf *out, struct json_error *ret_err
         return locate(json, t.what, t.position, ret_error);
     }
     return rc ? rc : buf_error(out);
+}
+
+int json_to_msgpack(struct str json, struct buf *out, struct json_error *ret_error)
+{
+    char pool[POOL_BYTES];
+    size_t used, too_deep = find_too_deep(json);
+    if (too_deep < json.n) {
+        return locate(json, "nesting is over the limit of 32 levels", too_deep, ret_error);
+    }
+    if (json.n == 0) {
+        return locate(json, "there is no value", 0, ret_error);
+    }
+    int rc = transcode(json, pool, &used, out, ret_error);
+    explicit_bzero(pool, used);
+    return rc;
 }
 
 bool json_is_object(struct str text)
@@ -277,11 +318,14 @@ static const char *check_value(struct reader *r, unsigned depth)
         if (reader_map(r, &count) == 0) {
             return check_members(r, count, true, depth + 1);
         }
-        return reader_array(r, &count) ? "a value is cut off" : check_members(r, count, false, depth + 1);
+        return reader_array(r, &count) ? "a value is cut off"
+                                       : check_members(r, count, false, depth + 1);
     case READER_STR:
-        return reader_str(&at, &text) || !utf8_valid(text) ? "a string is not UTF-8" : (*r = at, NULL);
+        return reader_str(&at, &text) || !utf8_valid(text) ? "a string is not UTF-8"
+                                                           : (*r = at, NULL);
     case READER_DOUBLE:
-        return reader_double(&at, &number) || !isfinite(number) ? "a number is not finite" : (*r = at, NULL);
+        return reader_double(&at, &number) || !isfinite(number) ? "a number is not finite"
+                                                                : (*r = at, NULL);
     case READER_BIN:
     case READER_EXT:
         return "binary and extension types are not used here";

@@ -556,6 +556,35 @@ int zsocket_connect(struct zsocket *s, const char *endpoint)
 
 // --- Sending
 
+static void wipe_sent(void *data, void *n)
+{
+    explicit_bzero(data, (size_t)n);
+    free(data);
+}
+
+// libzmq frees what it copied without overwriting it, so it gets a copy that we free.
+static int send_wiped(struct zsocket *s, struct str bytes)
+{
+    zmq_msg_t message;
+    void *copy = malloc(bytes.n + 1); // not of nothing
+    if (!copy) {
+        return -ENOMEM;
+    }
+    if (bytes.n) {
+        memcpy(copy, bytes.p, bytes.n);
+    }
+    if (zmq_msg_init_data(&message, copy, bytes.n, wipe_sent, (void *)bytes.n)) {
+        wipe_sent(copy, (void *)bytes.n);
+        return -ENOMEM;
+    }
+    if (zmq_msg_send(&message, s->raw, ZMQ_DONTWAIT) < 0) {
+        int rc = zmq_code();
+        (void)zmq_msg_close(&message); // frees the copy
+        return rc;
+    }
+    return 0;
+}
+
 static int send_once(struct zsocket *s, uint32_t peer, struct str bytes)
 {
     if (s->options.type == ZSOCKET_ROUTER) {
@@ -569,6 +598,9 @@ static int send_once(struct zsocket *s, uint32_t peer, struct str bytes)
         if (zmq_send(s->raw, to, n, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
             return zmq_code();
         }
+    }
+    if (s->options.wipes) {
+        return send_wiped(s, bytes);
     }
     return zmq_send(s->raw, bytes.p, bytes.n, ZMQ_DONTWAIT) < 0 ? zmq_code() : 0;
 }
@@ -622,6 +654,7 @@ static struct batch *find_batch(struct zsocket *s, uint32_t peer)
         s->batches = more;
         unused = &more[s->n_batches++];
         buf_init(&unused->bytes, ZSOCKET_BATCH_MAX_BYTES);
+        unused->bytes.wipes = s->options.wipes;
     }
     unused->peer = peer;
     return unused;

@@ -46,7 +46,8 @@ struct zsocket_options {
     size_t max_message_bytes;   // a peer that sends more is disconnected
     struct curve *curve;        // for tcp:// endpoints; NULL: tcp:// is refused with -EACCES
     const char *server_name;    // DEALER over tcp://: the key name of the other side
-    bool wipes;                 // messages are overwritten once on_message has returned
+    bool wipes;                 // messages are overwritten once on_message has returned; what is sent, once libzmq
+                                // is through with it, but for its buffer of each connection (8 KiB, until more is sent)
 };
 
 __attribute__((warn_unused_result)) int zsocket_open(uv_loop_t *loop, const struct zsocket_options *options,

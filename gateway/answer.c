@@ -177,6 +177,8 @@ static void finish(struct exchange *x, int status, struct str content_type, int6
     connection_answer(c, close);
     if (exchange_is_sensitive(x)) {
         buf_wipe(&g->response.body);
+        buf_wipe(&g->filtered[0]);
+        buf_wipe(&g->filtered[1]);
     }
     exchange_release(x);
 }

@@ -416,9 +416,11 @@ int backend_open(struct gateway *g, const char *endpoint)
     }
     b->gateway = g;
     buf_init(&b->frame, FRAME_MAX_BYTES);
+    b->frame.wipes = true;
     struct zsocket_options options = { .type = ZSOCKET_ROUTER,
                                        .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
-                                       .curve = g->curve };
+                                       .curve = g->curve,
+                                       .wipes = true }; // passwords one way, tokens the other
     struct zsocket_callbacks callbacks = { .on_message = on_message,
                                            .on_disconnect = on_disconnect,
                                            .data = b };

@@ -127,6 +127,12 @@ static void on_handle_closed(uv_handle_t *handle)
         return;
     }
     struct gateway *g = c->gateway;
+    if (c->pending) {
+        explicit_bzero(c->pending, c->pending_n);
+    }
+    if (c->out) {
+        explicit_bzero(c->out, c->out_n);
+    }
     free(c->pending);
     free(c->out);
     free(c);
@@ -314,12 +320,13 @@ static void on_request_progress(struct connection *c, enum http_stage before)
     struct exchange *x = c->exchange;
     enum http_stage stage = x->request.stage;
     if (stage == HTTP_STAGE_FAILED) {
+        c->wipes = true;
         exchange_on_failed(x);
         return;
     }
     if (before == HTTP_STAGE_HEAD && stage != HTTP_STAGE_HEAD) {
         bool answered = exchange_on_head(x);
-        c->wipes = c->wipes || exchange_is_sensitive(x);
+        c->wipes = c->wipes || exchange_holds_secrets(x);
         if (answered) {
             exchange_on_complete(x);
             return;
@@ -357,10 +364,16 @@ static bool begin_request(struct connection *c)
 static void stash(struct connection *c, const char *data, size_t n)
 {
     stop_reading(c);
-    char *grown = realloc(c->pending, c->pending_n + n);
+    c->wipes = true; // nobody has looked into them
+    char *grown = malloc(c->pending_n + n);
     if (!grown) {
         close_connection(c);
         return;
+    }
+    if (c->pending) {
+        memcpy(grown, c->pending, c->pending_n);
+        explicit_bzero(c->pending, c->pending_n);
+        free(c->pending);
     }
     memcpy(grown + c->pending_n, data, n);
     c->pending = grown;
@@ -418,9 +431,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
     } else if (n > 0 && c->state != CONN_LINGERING) {
         consume(c, buffer->base, (size_t)n);
     }
-    if (c->wipes) {
-        explicit_bzero(buffer->base, (size_t)(n > 0 ? n : 0));
-        c->wipes = c->state == CONN_READING;
+    bool begun = c->state == CONN_READING && c->exchange->request.stage == HTTP_STAGE_HEAD;
+    if (c->wipes || begun) { // of half a head nobody knows yet
+        explicit_bzero(buffer->base, n > 0 ? (size_t)n : 0);
+        c->wipes = c->wipes && c->state == CONN_READING;
     }
 }
 

@@ -2,23 +2,24 @@
 #include "gateway/entity_tag.h"
 
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 
 #define SHAPE_SUFFIX 18 // "-v" and 16 digits
 
 struct str entity_tag_suffix(uint64_t shape, bool msgpack, char out[ENTITY_TAG_SUFFIX_MAX])
 {
-    int n = 0;
-    if (shape) {
-        n = snprintf(out, ENTITY_TAG_SUFFIX_MAX, "-v%016" PRIx64, shape);
-        assert(n == SHAPE_SUFFIX);
+    static_assert(SHAPE_SUFFIX + 2 <= ENTITY_TAG_SUFFIX_MAX, "both fit");
+    size_t n = 0;
+    if (shape) { // by hand, because every masked answer has one
+        memcpy(out, "-v", 2);
+        for (n = 2; n < SHAPE_SUFFIX; n++) {
+            out[n] = "0123456789abcdef"[shape >> 4 * (SHAPE_SUFFIX - 1 - n) & 15];
+        }
     }
     if (msgpack) {
         memcpy(out + n, "-m", 2);
         n += 2;
     }
-    return (struct str){ out, (size_t)n };
+    return (struct str){ out, n };
 }
 
 struct str entity_tag_make(struct str tag, struct str suffix, enum coding coding,

@@ -35,6 +35,7 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
         }
         buf_init(&x->packed, FRAME_MAX_BYTES);
         buf_init(&x->request.body, 0);
+        x->packed.wipes = x->request.body.wipes = true;
     }
     x->gateway = g;
     x->connection = c;
@@ -42,7 +43,7 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->route = NULL;
     x->match.route = NULL;
     x->accept = MEDIA_JSON;
-    x->authenticated = x->asking = x->refused = x->scope_error = false;
+    x->authenticated = x->asking = x->refused = x->scope_error = x->holds_secrets = false;
     x->detail = x->token_error = NULL;
     x->started_us = 0;
     x->due_ms = 0;
@@ -78,6 +79,9 @@ void exchange_release(struct exchange *x)
     if (exchange_is_sensitive(x)) {
         buf_wipe(&x->packed);
         buf_wipe(&x->request.body);
+    }
+    if (exchange_holds_secrets(x)) {
+        http_request_wipe_head(&x->request);
     }
     policy_unref(&x->policy);
     if (g->n_spare_exchanges == SPARE_EXCHANGES) {
@@ -237,6 +241,8 @@ bool exchange_on_head(struct exchange *x)
 {
     struct http_request *r = &x->request;
     bool found = find_route(x);
+    x->holds_secrets =
+        exchange_is_sensitive(x) || http_request_field(r, STR("authorization")).p != NULL;
     if (admission_on_head(x) && check_caller(x) && found && x->route && check_body_type(x) &&
         check_body_size(x) && check_accept(x) && check_query(x)) {
         return false;

@@ -24,6 +24,7 @@ struct exchange {
     struct route_match match;
     enum media accept; // representation of the answer
     bool authenticated;
+    bool holds_secrets; // its head or, on a sensitive route, its body; set when the head is complete
     bool asking; // what its API key may do: asked at the users service before anything else
     uint8_t key_hash[API_KEY_HASH_BYTES]; // of that key
     struct jwt_claims claims;             // when authenticated
@@ -62,7 +63,14 @@ void exchange_release(struct exchange *x);
 // The head is complete. True: the answer is clear, and the body must not be waited for.
 bool exchange_on_head(struct exchange *x);
 
-// Whether credentials are in its body or its answer, so that memory that held them is overwritten.
+// Whether memory that held its bytes is overwritten: of a head that is not complete nobody knows.
+static inline bool exchange_holds_secrets(const struct exchange *x)
+{
+    return x->holds_secrets || x->request.stage == HTTP_STAGE_HEAD ||
+           x->request.stage == HTTP_STAGE_FAILED;
+}
+
+// Whether credentials are in its body or its answer, too.
 static inline bool exchange_is_sensitive(const struct exchange *x)
 {
     return x->route && x->route->sensitive;

@@ -111,6 +111,13 @@ void http_request_start(struct http_request *r, uint64_t max_body_bytes)
     r->parser.data = r;
 }
 
+void http_request_wipe_head(struct http_request *r)
+{
+    // Joined values are of no more bytes than the lines that they come from.
+    size_t n = 2 * r->head_n + r->stripped_n;
+    explicit_bzero(r->text, n < sizeof r->text ? n : sizeof r->text);
+}
+
 static struct str name_of(const struct http_request *r, const struct http_field *f)
 {
     return (struct str){ r->text + f->name, f->name_n };

@@ -69,6 +69,9 @@ struct http_request {
 // Makes r an empty request. Its body buffer must be initialised or of an earlier request.
 void http_request_start(struct http_request *r, uint64_t max_body_bytes);
 
+// Overwrites the head and what was made of it.
+void http_request_wipe_head(struct http_request *r);
+
 // Takes bytes, at most up to the end of the head or of the request, so that the caller can look at
 // the head before the body is read. *ret_used is how many. Must not be called when COMPLETE or
 // FAILED.

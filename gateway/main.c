@@ -112,6 +112,7 @@ static int take_memory(struct gateway *g)
     g->drain_timer.data = g;
     buf_init(&g->filtered[0], FRAME_MAX_BYTES);
     buf_init(&g->filtered[1], FRAME_MAX_BYTES);
+    g->filtered[0].wipes = g->filtered[1].wipes = true;
     char error[ADMISSION_ERROR_SIZE];
     int rc = admission_init(&g->admission, &g->config, error);
     if (rc == -EINVAL) {

@@ -175,8 +175,10 @@ void rate_limit_fini(struct rate_limit *l)
 static void hash_key(const struct rate_limit *l, enum rate_policy policy, char kind, struct str key,
                      uint8_t ret_hash[HASH_BYTES])
 {
-    uint8_t bytes[KEY_BYTES] = { (uint8_t)policy, (uint8_t)kind };
+    uint8_t bytes[KEY_BYTES]; // not cleared: what is not written is not read
     size_t n = key.n < sizeof bytes - 2 ? key.n : sizeof bytes - 2;
+    bytes[0] = (uint8_t)policy;
+    bytes[1] = (uint8_t)kind;
     if (n) {
         memcpy(bytes + 2, key.p, n);
     }

@@ -26,6 +26,7 @@ int response_init(struct response *r, int64_t hsts_s)
     *r = (struct response){ .hsts_s = hsts_s, .date_s = -1 };
     buf_init(&r->head, RESPONSE_HEAD_BYTES);
     buf_init(&r->body, RESPONSE_MAX_BODY);
+    r->body.wipes = true;
     return buf_reserve(&r->head, RESPONSE_HEAD_BYTES) && buf_reserve(&r->body, RESERVED_BODY_BYTES)
                ? 0
                : -ENOMEM;

@@ -18,10 +18,18 @@ void buf_init(struct buf *b, size_t max_bytes)
     *b = (struct buf){ .max = max_bytes };
 }
 
+static void give_back(struct buf *b)
+{
+    if (b->data && b->wipes) {
+        explicit_bzero(b->data, b->cap);
+    }
+    free(b->data);
+}
+
 void buf_fini(struct buf *b)
 {
-    free(b->data);
-    *b = (struct buf){ .max = b->max };
+    give_back(b);
+    *b = (struct buf){ .max = b->max, .wipes = b->wipes };
 }
 
 void buf_reset(struct buf *b)
@@ -38,6 +46,19 @@ void buf_wipe(struct buf *b)
     buf_reset(b);
 }
 
+// As realloc(), which leaves what it moved where it was.
+static char *move_to_larger(struct buf *b, size_t cap)
+{
+    char *data = malloc(cap);
+    if (data) {
+        if (b->len) {
+            memcpy(data, b->data, b->len);
+        }
+        give_back(b);
+    }
+    return data;
+}
+
 static bool grow(struct buf *b, size_t needed)
 {
     size_t cap = b->cap ? b->cap : FIRST_CAPACITY;
@@ -47,7 +68,7 @@ static bool grow(struct buf *b, size_t needed)
     if (cap > b->max) {
         cap = b->max;
     }
-    char *data = realloc(b->data, cap);
+    char *data = b->wipes ? move_to_larger(b, cap) : realloc(b->data, cap);
     if (!data) {
         b->error = -ENOMEM;
         return false;
@@ -90,11 +111,6 @@ void buf_append_str(struct buf *b, struct str s)
 void buf_append_char(struct buf *b, char c)
 {
     buf_append(b, &c, 1);
-}
-
-void buf_append_z(struct buf *b, const char *z)
-{
-    buf_append(b, z, strlen(z));
 }
 
 void buf_append_decimal(struct buf *b, uint64_t v, unsigned min_digits)

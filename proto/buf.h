@@ -17,6 +17,7 @@ struct buf {
     size_t cap;      // bytes allocated
     size_t max;      // ceiling for len; an append past it fails
     int error;       // 0, or the first failure: -ENOMEM, -EMSGSIZE (over max)
+    bool wipes;      // set after buf_init(): memory is overwritten before it is given back, also in growing
 };
 
 // Makes an empty buffer that may grow to max_bytes. Allocates nothing.
@@ -34,7 +35,11 @@ void buf_wipe(struct buf *b);
 void buf_append(struct buf *b, const void *bytes, size_t n);
 void buf_append_str(struct buf *b, struct str s);
 void buf_append_char(struct buf *b, char c);
-void buf_append_z(struct buf *b, const char *z);
+static inline void buf_append_z(struct buf *b, const char *z)
+{
+    buf_append(b, z, strlen(z)); // here, so that the compiler counts literals
+}
+
 // Appends v in decimal, padded with zeros on the left to at least min_digits (at most 20). Faster
 // than printf.
 void buf_append_decimal(struct buf *b, uint64_t v, unsigned min_digits);
