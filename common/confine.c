@@ -184,7 +184,7 @@ static int gather(struct sandbox *s, const struct config_option *table,
 
 // --- Entering
 
-void confine_text(unsigned parts, char text[CONFINE_TEXT_SIZE])
+static void name_parts(unsigned parts, char text[CONFINE_TEXT_SIZE])
 {
     size_t n = 0;
     (void)snprintf(text, CONFINE_TEXT_SIZE, "none");
@@ -194,6 +194,18 @@ void confine_text(unsigned parts, char text[CONFINE_TEXT_SIZE])
                                   sandbox_part_name(i));
             assert(n < CONFINE_TEXT_SIZE);
         }
+    }
+}
+
+void confine_text(const char *mode, unsigned wanted, unsigned parts, char text[CONFINE_TEXT_SIZE])
+{
+    name_parts(parts, text);
+    if (wanted & ~parts && strcmp(mode, "off") != 0) {
+        char missing[CONFINE_TEXT_SIZE];
+        name_parts(wanted & ~parts, missing);
+        size_t n = strlen(text);
+        (void)snprintf(text + n, CONFINE_TEXT_SIZE - n, "; not on this kernel or in this build: %s",
+                       missing);
     }
 }
 
@@ -210,7 +222,7 @@ static int enter(const struct sandbox *s, enum sandbox_kind kind, const char *mo
     unsigned missing = wanted & ~*ret_parts;
     if (missing && strcmp(mode, "require") == 0) {
         char text[CONFINE_TEXT_SIZE];
-        confine_text(missing, text);
+        name_parts(missing, text);
         (void)snprintf(error, CONFIG_ERROR_SIZE,
                        "SLUICE_SANDBOX is \"require\", but this kernel or build cannot protect: "
                        "%s; allowed: on, which does what it can, and off",
@@ -234,8 +246,7 @@ int confine_enter(const struct config_option *table, const struct process_config
     if (rc) {
         (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot prepare the sandbox: %s", strerror(-rc));
     } else {
-        rc = enter(&s, SANDBOX_SERVICE, config->sandbox, (1u << SANDBOX_PARTS) - 1, ret_parts,
-                   error);
+        rc = enter(&s, SANDBOX_SERVICE, config->sandbox, CONFINE_SERVICE, ret_parts, error);
     }
     sandbox_fini(&s);
     return rc;
@@ -249,6 +260,5 @@ int confine_supervisor(const char *mode, unsigned *ret_parts, char error[CONFIG_
     }
     struct sandbox s;
     sandbox_init(&s);
-    return enter(&s, SANDBOX_SUPERVISOR, mode, SANDBOX_SYSTEM_CALLS | SANDBOX_MEMORY, ret_parts,
-                 error);
+    return enter(&s, SANDBOX_SUPERVISOR, mode, CONFINE_SUPERVISOR, ret_parts, error);
 }

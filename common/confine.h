@@ -8,6 +8,10 @@
 #include "common/config.h"
 #include "common/sandbox.h"
 
+// What is wanted of a service, and of a program without files of its own; nothing by "off".
+#define CONFINE_SERVICE ((1u << SANDBOX_PARTS) - 1)
+#define CONFINE_SUPERVISOR (SANDBOX_SYSTEM_CALLS | SANDBOX_MEMORY)
+
 struct process_config;
 struct process_right;
 
@@ -26,8 +30,9 @@ __attribute__((warn_unused_result)) int confine_enter(const struct config_option
 __attribute__((warn_unused_result)) int confine_supervisor(const char *mode, unsigned *ret_parts,
                                                            char error[CONFIG_ERROR_SIZE]);
 
-// Names of the parts, with blanks between them, for a log line: those in parts, or "none".
-#define CONFINE_TEXT_SIZE 64
-void confine_text(unsigned parts, char text[CONFINE_TEXT_SIZE]);
+// For a log line: names of the parts that are in force, or "none"; then, unless SLUICE_SANDBOX=mode
+// is off, those of wanted that are not: "memory; not on this kernel or in this build: files ports".
+#define CONFINE_TEXT_SIZE 128
+void confine_text(const char *mode, unsigned wanted, unsigned parts, char text[CONFINE_TEXT_SIZE]);
 
 #endif

@@ -511,7 +511,7 @@ static int start(const char *binary, const struct config_option *table,
     }
     p->callbacks = *callbacks;
     char parts[CONFINE_TEXT_SIZE];
-    confine_text(sandbox, parts);
+    confine_text(config->sandbox, CONFINE_SERVICE, sandbox, parts);
     log_info("%s %s starts in %s; sandbox: %s", binary, SLUICE_VERSION, config->home, parts);
     *ret_exit = EXIT_OK;
     *ret_process = p;

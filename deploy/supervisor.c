@@ -329,7 +329,7 @@ static int enter_sandbox(const struct supervisor *s)
         log_error("%s", error);
         return r;
     }
-    confine_text(parts, text);
+    confine_text(s->config->sandbox, CONFINE_SUPERVISOR, parts, text);
     log_info("sluice " SLUICE_VERSION " starts in %s; sandbox: %s", s->home, text);
     return 0;
 }

@@ -7,11 +7,13 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+import suite as suite_module  # noqa: E402
 from people import add_product, admin_of, register  # noqa: E402
 from suite import BUILD, CLEAN, SANITIZED, Suite, free_port, new_home, run, wait_for  # noqa: E402
 
@@ -201,6 +203,28 @@ def test_all_still_serve(suite, outcome):
         10,
         "search has the product",
     )
+
+
+def test_a_kernel_without_landlock(monkeypatch):
+    """The rest is in force, everything serves, and each process says once what it lacks."""
+    wrapper = [sys.executable, pathlib.Path(__file__).with_name("without_landlock.py")]
+    monkeypatch.setattr(suite_module, "DIE_WITH_US", [*suite_module.DIE_WITH_US, *wrapper])
+    with Suite() as own:
+        own.up()
+        for service in SERVICES:
+            assert parts(own, f"{service}-1") == {"system-calls", "memory"}
+            said = [r["body"] for r in own.records() if r.get("service.instance.id") == f"{service}-1"]
+            lines = [line for line in said if "files ports signals" in line]
+            assert len(lines) == 1 and "sandbox: system-calls memory; not on this kernel" in lines[0]
+        admin, ada = admin_of(own), register(own.port)
+        assert ada.order({add_product(admin)["sku"]: 1}).status == 201
+        home = new_home()
+        env = {**CLEAN, "SLUICE_HOME": str(home), "SLUICE_SANDBOX": "require"}
+        refused = subprocess.run(
+            [*wrapper, BUILD / "sluice-queue"], env=env, capture_output=True, text=True, timeout=30
+        )
+        assert refused.returncode == 78
+        assert "cannot protect: files ports signals;" in refused.stderr
 
 
 class TestOption:

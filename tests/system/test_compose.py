@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: MIT
 # deploy/docker-compose.yml with real containers, when a container engine answers; without one this
 # is skipped, and the reason printed.
+import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
-from api import Client
+from api import Client, new_key
 from people import ADMIN_EMAIL, Person, add_product, register
 from suite import PATIENCE, ROOT, SERVICES, free_port, wait_for
+from traffic import Traffic
 
 PROJECT = f"sluice-test-{os.getpid()}"
 IMAGE = "sluice-test"
@@ -46,12 +50,42 @@ def engine():
 pytestmark = [pytest.mark.skipif(bool(engine()), reason=engine() or "-"), pytest.mark.seconds(900)]
 
 
+def free_ports(count):
+    """So many free ports in a row; the first of them."""
+    while True:
+        ports = [free_port() for _ in range(count)]
+        if ports[-1] - ports[0] == count - 1:
+            return ports[0]
+
+
+def docker(*arguments):
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout
+
+
 class Compose:
+    """A project of deploy/docker-compose.yml; each gateway has one of PORTS ports."""
+
+    PORTS = 4
+
     def __init__(self):
-        self.port = free_port()
-        self.env = {**os.environ, "SLUICE_IMAGE": IMAGE, "SLUICE_PUBLISH": f"127.0.0.1:{self.port}"}
+        first = free_ports(self.PORTS)
+        self.ports = range(first, first + self.PORTS)
+        self.env = {
+            **os.environ,
+            "SLUICE_IMAGE": IMAGE,
+            "SLUICE_ENV": "staging",
+            "SLUICE_PUBLISH": f"127.0.0.1:{first}-{self.ports[-1]}",
+        }
         program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
         self.command = [*program, "-f", str(ROOT / "deploy/docker-compose.yml"), "-p", PROJECT]
+
+    @property
+    def port(self):
+        """Of a gateway that runs."""
+        for container in self.containers("gateway"):
+            for binding in container["NetworkSettings"]["Ports"]["8080/tcp"] or []:
+                return int(binding["HostPort"])
+        raise AssertionError("no gateway has a port")
 
     def run(self, *arguments, timeout=300, check=True):
         result = subprocess.run(
@@ -67,19 +101,56 @@ class Compose:
 
     def containers(self, service):
         ids = self.run("ps", "-q", service).split()
-        return (
-            json.loads(
-                subprocess.run(["docker", "inspect", *ids], check=True, capture_output=True).stdout
-            )
-            if ids
-            else []
-        )
+        return json.loads(docker("inspect", *ids)) if ids else []
 
     def healthy(self, service, count=1):
         found = self.containers(service)
         return len(found) == count and all(
             c["State"].get("Health", {}).get("Status") == "healthy" for c in found
         )
+
+    def wait_healthy(self, **counts):
+        for service, count in counts.items():
+            wait_for(
+                lambda: self.healthy(service, count), 60 * PATIENCE, f"{count} of {service} are healthy"
+            )
+
+    def shell(self, service, command):
+        """What a command says in a container, as the container's user."""
+        return self.run("exec", "-T", service, "bash", "-c", command)
+
+    def events(self, *filters):
+        shown = self.run("run", "--rm", "-T", "tap", "sluice-tap", "cat", *filters, "-o", "ndjson")
+        return [json.loads(line) for line in shown.splitlines()]
+
+
+def crash(container):
+    """SIGKILL to the container's process. `docker kill` would count as a wish that it stays down."""
+    pid = container["State"]["Pid"]
+    if os.geteuid() == 0:
+        os.kill(pid, 9)
+    else:
+        docker("run", "--rm", "--pid=host", "--user=0", IMAGE, "bash", "-c", f"kill -9 {pid}")
+
+
+def metrics(container):
+    """{'name{labels}': value}, from the container's own admin socket."""
+    if os.geteuid() != 0:
+        pytest.skip("only root reaches into a container's files")
+    name = container["Config"]["Hostname"]
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10 * PATIENCE)
+        home = f"/proc/{container['State']['Pid']}/root/var/lib/sluice"
+        connection.connect(f"{home}/run/{name}.admin.sock")
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+        text = b""
+        while chunk := connection.recv(65536):
+            text += chunk
+    lines = text.decode().partition("\r\n\r\n")[2].splitlines()
+    return {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +168,7 @@ def compose():
     running = Compose()
     try:
         running.run("up", "-d")
-        for service in SERVICES:
-            wait_for(lambda: running.healthy(service), 60 * PATIENCE, f"{service} is healthy")
+        running.wait_healthy(**dict.fromkeys(SERVICES, 1))
         yield running
     finally:
         if os.environ.get("SLUICE_TEST_KEEP"):
@@ -106,8 +176,9 @@ def compose():
         running.run("down", "-v", "-t", "15", check=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def admin(compose):
+    """Logged in anew for each test: a gateway that was started again may have another port."""
     password = compose.run(
         "exec", "-T", "users", "cat", "/var/lib/sluice/secrets/admin-password"
     ).strip()
@@ -147,18 +218,6 @@ def test_whole_path(compose, admin):
     ]
 
 
-def test_scale(compose, admin):
-    sku = add_product(admin, stock=1000)["sku"]
-    ada = register(compose.port)
-    compose.run("up", "-d", "--scale", "orders=3")
-    wait_for(lambda: compose.healthy("orders", 3), 60, "three of orders are healthy")
-    for _ in range(20):
-        assert ada.order({sku: 1}).status == 201
-        assert ada.get(f"/v1/products/{sku}").status == 200
-    compose.run("up", "-d", "--scale", "orders=1")
-    assert ada.order({sku: 1}).status == 201
-
-
 def test_containers_may_do_next_to_nothing(compose):
     published = []
     for service in SERVICES:
@@ -189,6 +248,257 @@ def test_containers_have_their_own_secrets_only(compose):
         assert ("signing/token.key" in names) == (service == "users"), service
         assert ("cursor.key" in names) == (service in ("users", "orders", "search")), service
         assert ("admin-password" in names) == (service == "users"), service
+
+
+def test_nobody_reads_anothers_secrets(compose):
+    """Not in the volumes alone: nowhere in the container, whoever looks."""
+    hidden = {
+        name: compose.shell(name, f"cat /var/lib/sluice/secrets/curve/{name}.key_secret")
+        for name in ("users", "gateway", "queue")
+    }
+    keys = {
+        name: text.partition('secret-key = "')[2].partition('"')[0] for name, text in hidden.items()
+    }
+    assert all(len(key) == 40 for key in keys.values())
+    for service in SERVICES:
+        others = [key for name, key in keys.items() if name != service]
+        look = " ".join(f"-e '{key}'" for key in others)
+        found = compose.shell(
+            service, f"grep -rlF {look} /var /tmp /export /run /etc /home /root 2>/dev/null || true"
+        )
+        assert found == "", f"{service} can read {found}"
+        paths = compose.shell(
+            service, "find / -name proc -prune -o -name '*.key_secret' -print 2>/dev/null || true"
+        )
+        assert paths.split() == [f"/var/lib/sluice/secrets/curve/{service}.key_secret"]
+        mounts = {m["Name"].removeprefix(f"{PROJECT}_") for c in compose.containers(service) for m in c["Mounts"] if m["Type"] == "volume"}
+        assert mounts == {f"secrets-{service}"} | ({service} if service != "gateway" else set())
+
+
+def test_from_inside(compose):
+    """What a shell in a container gets at: its process is confined, its files are not its own."""
+    for service in SERVICES:
+        status = dict(
+            line.split(":\t", 1)
+            for line in compose.shell(service, "cat /proc/1/status").splitlines()
+            if ":\t" in line
+        )
+        assert status["Uid"].split() == ["65532"] * 4, service
+        assert {int(status[f"Cap{name}"], 16) for name in ("Eff", "Prm", "Inh", "Bnd", "Amb")} == {0}
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2"), service
+        for path in ("/made", "/usr/bin/made", "/etc/made", "/var/lib/sluice/secrets/made"):
+            assert compose.shell(service, f": 2>/dev/null >{path} || echo refused") == "refused\n", path
+
+
+def test_sizes_are_those_of_the_environment(compose):
+    """The same files as without containers; where a program listens is the compose file's."""
+    lines = (ROOT / "deploy/env/staging.env").read_text().splitlines()
+    sizes = dict(line.split("=", 1) for line in lines if line.startswith("SLUICE_"))
+    del sizes["SLUICE_LISTEN"], sizes["SLUICE_LOG_LEVEL"]
+    assert len(sizes) > 10
+    for container in compose.containers("gateway") + compose.containers("orders"):
+        has = dict(entry.split("=", 1) for entry in container["Config"]["Env"])
+        assert {name: has.get(name) for name in sizes} == sizes
+
+
+def test_networks(compose):
+    """Everything is on a network without a way out; the gateway is on another one as well."""
+    inner = f"{PROJECT}_backend"
+    assert json.loads(docker("network", "inspect", inner))[0]["Internal"]
+    for service in SERVICES:
+        for container in compose.containers(service):
+            joined = set(container["NetworkSettings"]["Networks"])
+            assert joined == {inner} | ({f"{PROJECT}_edge"} if service == "gateway" else set())
+
+
+def test_the_sandbox_is_in_force(compose):
+    """The engine's own rules leave the programs what they need to confine themselves."""
+    release = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2])
+    wanted = {"files": (5, 13), "ports": (6, 7), "signals": (6, 12), "system-calls": (), "memory": ()}
+    for service in SERVICES:
+        begin = compose.run("logs", "--no-color", service).partition("sandbox: ")[2]
+        said = set(begin.partition('"')[0].partition(";")[0].split())
+        assert said == {part for part, since in wanted.items() if release >= since}, service
+        for container in compose.containers(service):
+            found = metrics(container)
+            assert said == {
+                part for part in wanted if found[f'sluice_sandbox{{part="{part}"}}'] == 1
+            }
+
+
+class Clients(Traffic):
+    """Readers and buyers that go to the next gateway when theirs is gone, as a client does that
+    knows several addresses. They note what they were told, and what was no answer at all."""
+
+    PATIENCE_S = 20 * PATIENCE
+
+    def __init__(self, compose, admin, count=3):
+        self.compose = compose
+        self.sku = add_product(admin, stock=1_000_000)["sku"]
+        self.people = [register(compose.port) for _ in range(count)]
+        self.ending = threading.Event()
+        self.keys = {}  # Idempotency-Key: id of its order
+        self.reads, self.retries, self.failures = 0, 0, []
+        self.threads = [
+            threading.Thread(target=self.work, args=(job, person))
+            for person in self.people
+            for job in (self.read, self.buy)
+        ]
+
+    def work(self, job, person):
+        clients = [Client(port, person.token) for port in self.compose.ports]
+        while not self.ending.is_set():
+            try:
+                job(clients)
+            except Exception as problem:
+                self.failures.append(repr(problem))
+            time.sleep(0.002)
+
+    def ask(self, clients, request, good):
+        """Asks one gateway after the other until the answer is good; another one ends it, unless
+        it says that nothing is known yet."""
+        deadline = time.monotonic() + self.PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                answer = request(clients[0])
+            except (OSError, http.client.HTTPException):
+                self.retries += 1
+                clients.append(clients.pop(0))
+                time.sleep(0.01)
+                continue
+            if answer.status == good:
+                return answer
+            if good == 200 or answer.status not in (409, 502, 503, 504):
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"no {good}: {answer!r}")
+
+    def read(self, clients):
+        path = ("/v1/users/me", f"/v1/products/{self.sku}", "/v1/search?q=x")[self.reads % 3]
+        self.ask(clients, lambda client: client.get(path), 200)
+        self.reads += 1
+
+    def buy(self, clients):
+        key = new_key()
+        answer = self.ask(clients, lambda client: client.order({self.sku: 1}, key=key), 201)
+        self.keys[key] = answer.json()["id"]
+
+    def wait_for_work(self, reads=100, orders=50):
+        wanted = self.reads + reads, len(self.keys) + orders
+        wait_for(
+            lambda: (self.reads, len(self.keys)) >= wanted and len(self.keys) >= wanted[1],
+            30,
+            "clients are served",
+        )
+
+    def check(self):
+        """Every order that was acknowledged is there, once, in store, stock and queue."""
+        assert not self.failures, self.failures[:5]
+        people = [Client(self.compose.port, person.token) for person in self.people]
+        listed = [o["id"] for person in people for o in person.pages("/v1/orders", limit=100)]
+        assert sorted(listed) == sorted(self.keys.values())
+        assert len(set(listed)) == len(listed)
+        assert people[0].get(f"/v1/products/{self.sku}").json()["stock"] == 1_000_000 - len(listed)
+
+        def placed():
+            events = self.compose.events("--topic", "orders.order.placed")
+            return [
+                e["data"]["id"]
+                for e in events
+                if self.sku in [item["sku"] for item in e["data"]["items"]]
+            ]
+
+        wait_for(lambda: len(placed()) >= len(listed), 20, "all events are in the queue")
+        assert sorted(placed()) == sorted(listed)
+
+
+def scale(compose, **counts):
+    """Changes these services, and leaves the others as many as they are."""
+    options = [f"--scale={name}={count}" for name, count in counts.items()]
+    compose.run("up", "-d", "-t", "15", "--no-recreate", *options, *counts)
+
+
+MANY = {"users": 3, "orders": 3, "search": 2, "gateway": 2}
+
+
+@pytest.fixture(scope="module")
+def many(compose):
+    scale(compose, **MANY)
+    compose.wait_healthy(**MANY)
+    yield MANY
+    scale(compose, **dict.fromkeys(MANY, 1))
+    compose.wait_healthy(**dict.fromkeys(MANY, 1))
+
+
+def test_requests_are_spread(compose, admin, many):
+    with Clients(compose, admin) as clients:
+        clients.wait_for_work(reads=600, orders=200)
+    clients.check()
+    for service in ("users", "orders", "search"):
+        counts = [
+            sum(
+                value
+                for name, value in metrics(container).items()
+                if name.startswith("sluice_worker_request_duration_seconds_count")
+            )
+            for container in compose.containers(service)
+        ]
+        assert len(counts) == many[service] and min(counts) > 0, (service, counts)
+
+
+def test_killed_under_load(compose, admin, many):
+    """Safe requests are answered, keyed writes happen once, and what died is there again."""
+    with Clients(compose, admin) as clients:
+        for service in ("orders", "users", "search", "gateway"):
+            clients.wait_for_work()
+            before = compose.containers(service)
+            for container in before[:1]:
+                crash(container)
+            clients.wait_for_work()
+            wait_for(
+                lambda: {c["State"]["Pid"] for c in compose.containers(service)}.isdisjoint(
+                    {before[0]["State"]["Pid"], 0}
+                ),
+                30,
+                f"the engine starts {service} again",
+            )
+            compose.wait_healthy(**{service: many[service]})
+        for service in ("orders", "gateway"):  # and by hand, which is not started again by itself
+            docker("kill", compose.containers(service)[-1]["Id"])
+            clients.wait_for_work()
+            scale(compose, **{service: many[service]})
+            compose.wait_healthy(**{service: many[service]})
+    assert clients.retries > 0, "the gateway was not missed"
+    clients.check()
+
+
+def test_queue_restarts_under_load(compose, admin, many):
+    with Clients(compose, admin) as clients:
+        clients.wait_for_work()
+        compose.run("restart", "-t", "15", "queue")
+        clients.wait_for_work()
+        crash(compose.containers("queue")[0])
+        clients.wait_for_work()
+    compose.wait_healthy(queue=1)
+    clients.check()
+
+
+def test_fewer_under_load(compose, admin, many):
+    """What is taken away finishes what it began, and nobody notices."""
+    try:
+        with Clients(compose, admin) as clients:
+            clients.wait_for_work()  # every one has found a gateway
+            before = clients.retries
+            for service, count in (("orders", 1), ("users", 1), ("search", 1)):
+                clients.wait_for_work()
+                scale(compose, **{service: count})
+                assert len(compose.containers(service)) == count
+            clients.wait_for_work()
+        assert clients.retries == before
+        clients.check()
+    finally:
+        scale(compose, **many)
+        compose.wait_healthy(**many)
 
 
 def test_data_outlives_the_containers(compose, admin):
