@@ -167,6 +167,7 @@ static void on_hello(struct backend *b, uint32_t peer, int fd, struct str frame,
     struct frame_hello *h = &b->hello;
     struct worker *same_peer = worker_table_find(&b->workers, peer);
     if (same_peer) {
+        balancer_forgotten(&g->balancer, same_peer);
         lose_worker(b, same_peer, "it said HELLO again");
     }
     if (frame_hello_decode(r, fields, h)) {

@@ -492,10 +492,21 @@ static void begin_phase(struct arrivals *a, size_t phase, double at_us)
     }
 }
 
+static volatile sig_atomic_t stopped; // SIGTERM: nothing more is begun
+
+static void on_stop(int number)
+{
+    (void)number;
+    stopped = 1;
+}
+
 // Starts everything whose time has come.
 static void arrive(struct arrivals *a)
 {
     double now = (double)now_us();
+    if (stopped) {
+        a->phase = plan.n_phases;
+    }
     while (a->phase < plan.n_phases) {
         size_t first = 0;
         for (size_t k = 1; k < plan.n_requests; k++) {
@@ -567,6 +578,7 @@ static void run(void)
 static void set_up(void)
 {
     struct timespec t;
+    (void)signal(SIGTERM, on_stop); // SIGTERM can be handled
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     began_us = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
     chance = plan.seed;
