@@ -386,6 +386,12 @@ static int load_cursor_key(struct worker *w)
     return rc;
 }
 
+static void on_superseded(void *data)
+{
+    struct worker *w = data;
+    process_drain(w->process, "a newer build waits to migrate the store");
+}
+
 static int open_store(struct worker *w)
 {
     const struct service *s = w->service;
@@ -402,6 +408,7 @@ static int open_store(struct worker *w)
                                      .n_migrations = s->n_migrations,
                                      .rebuildable = s->reset != NULL,
                                      .on_writer = on_store_writer,
+                                     .on_superseded = on_superseded,
                                      .data = w };
     struct store_callbacks callbacks = { on_readable, on_writable, on_committed, on_store_failed,
                                          w };

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 
-from suite import BUILD, PATIENCE, wait_for
+from suite import BUILD
 
 SAFE = ("me", "product", "search")
 RATE = float(os.environ.get("SLUICE_TEST_RATE", "50"))  # requests a second of each kind
