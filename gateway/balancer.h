@@ -70,8 +70,8 @@ struct lane {
 };
 
 struct balancer_counts {
-    uint64_t retries, returns, late_replies, unknown_replies, lost_workers, waited, refused_full,
-        forgotten;
+    uint64_t retries, returns, late_replies, unknown_replies, lost_workers, silent_workers,
+        stuck_workers, waited, refused_full, forgotten;
 };
 
 struct balancer {
