@@ -5,9 +5,18 @@
 #ifndef COMMON_NOTIFY_H
 #define COMMON_NOTIFY_H
 
+#include <stdint.h>
+
 // state is newline-separated assignments: "READY=1", "STOPPING=1", "STATUS=text"; also "READY=0",
 // not ready any more, which systemd ignores. Failures are ignored on purpose: a process must not
 // die of its parent's deafness, and waits for it at most one second, once.
 void notify_send(const char *state);
+
+// How long whoever started this process waits for a sign of life before it takes it for stuck, as
+// WATCHDOG_USEC says; 0: it does not wait for any.
+int64_t notify_watchdog_ms(void);
+
+// A sign of life (WATCHDOG=1). Never waits: the next one comes soon.
+void notify_alive(void);
 
 #endif

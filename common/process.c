@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #define REASON_SIZE 201
+#define SIGNS_OF_LIFE 5 // within the time after which none means stuck: some may be late, or lost
 
 //     STARTING <--process_ready()--> READY
 //         |                            |
@@ -50,6 +51,9 @@ struct process {
     uv_signal_t sigint;
     uv_timer_t stopper;  // runs on_close from the loop
     uv_timer_t deadline; // of draining, then of closing
+    uv_timer_t watchdog; // gives signs of life
+    int64_t watchdog_ms;
+    bool stuck;
     enum phase phase;
     int status;               // to exit with
     unsigned sandbox;         // parts in force
@@ -271,6 +275,7 @@ static void on_stop(uv_timer_t *timer)
     uv_close((uv_handle_t *)&p->sigterm, NULL); // from now on a signal ends the process at once
     uv_close((uv_handle_t *)&p->sigint, NULL);
     uv_close((uv_handle_t *)&p->stopper, NULL);
+    uv_close((uv_handle_t *)&p->watchdog, NULL);
     uv_timer_start(&p->deadline, on_close_deadline, PROCESS_CLOSE_MS, 0);
     uv_unref((uv_handle_t *)&p->deadline); // it waits for the others, not they for it
 }
@@ -313,6 +318,24 @@ static void on_drain_deadline(uv_timer_t *timer)
     process_fail(p, EXIT_FAILED, "not drained after %d ms: stopping anyway", PROCESS_DRAIN_MS);
 }
 
+void process_drain(struct process *p, const char *why)
+{
+    if (p->phase >= DRAINING) {
+        return;
+    }
+    move(p, DRAINING);
+    metric_set(&p->ready, 0);
+    set_reason(p, "draining");
+    log_info("draining: %s", why);
+    notify("STOPPING=1\nSTATUS=draining");
+    uv_timer_start(&p->deadline, on_drain_deadline, PROCESS_DRAIN_MS, 0);
+    if (p->callbacks.on_drain) {
+        p->callbacks.on_drain(p, p->callbacks.data);
+    } else {
+        stop(p);
+    }
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct process *p = handle->data;
@@ -321,19 +344,36 @@ static void on_signal(uv_signal_t *handle, int number)
                      strsignal(number));
         return;
     }
-    if (p->phase > DRAINING) {
-        return;
+    process_drain(p, strsignal(number));
+}
+
+// --- Signs of life
+
+static void on_watchdog(uv_timer_t *timer)
+{
+    struct process *p = timer->data;
+    bool stuck = p->callbacks.is_stuck && p->callbacks.is_stuck(p->callbacks.data);
+    if (stuck && !p->stuck) {
+        log_error("stuck: giving no more signs of life");
     }
-    move(p, DRAINING);
-    metric_set(&p->ready, 0);
-    set_reason(p, "draining");
-    log_info("draining: %s", strsignal(number));
-    notify("STOPPING=1\nSTATUS=draining");
-    uv_timer_start(&p->deadline, on_drain_deadline, PROCESS_DRAIN_MS, 0);
-    if (p->callbacks.on_drain) {
-        p->callbacks.on_drain(p, p->callbacks.data);
-    } else {
-        stop(p);
+    p->stuck = stuck;
+    if (!stuck) {
+        notify_alive();
+    }
+}
+
+int64_t process_watchdog_ms(const struct process *p)
+{
+    return p->watchdog_ms;
+}
+
+static void start_watchdog(struct process *p)
+{
+    p->watchdog_ms = notify_watchdog_ms();
+    if (p->watchdog_ms > 0) {
+        uint64_t every_ms = (uint64_t)p->watchdog_ms / SIGNS_OF_LIFE + 1;
+        (void)uv_timer_start(&p->watchdog, on_watchdog, every_ms,
+                             every_ms); // fails only without a callback
     }
 }
 
@@ -424,6 +464,8 @@ static int open_handles(struct process *p)
     (void)uv_signal_init(&p->loop, &p->sigint);
     (void)uv_timer_init(&p->loop, &p->stopper);
     (void)uv_timer_init(&p->loop, &p->deadline);
+    (void)uv_timer_init(&p->loop, &p->watchdog);
+    p->watchdog.data = p;
     p->sigterm.data = p->sigint.data = p->stopper.data = p->deadline.data = p;
     return 0;
 }
@@ -510,6 +552,7 @@ static int start(const char *binary, const struct config_option *table,
         return r;
     }
     p->callbacks = *callbacks;
+    start_watchdog(p);
     char parts[CONFINE_TEXT_SIZE];
     confine_text(config->sandbox, CONFINE_SERVICE, sandbox, parts);
     log_info("%s %s starts in %s; sandbox: %s", binary, SLUICE_VERSION, config->home, parts);

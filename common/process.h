@@ -93,6 +93,9 @@ struct process_callbacks {
     const struct process_command *commands; // ended by name NULL; NULL: none
     void *command_config;                   // what their run gets
     const struct process_right *rights;     // ended by path NULL; NULL: none but everybody's
+    // Whether it is stuck although its loop turns. A process that is gives no sign of life, and
+    // whoever started it replaces it. NULL: a loop that turns is all there is.
+    bool (*is_stuck)(void *data);
 };
 
 // A word on the command line that does something else than to serve. It runs without a loop, after
@@ -130,12 +133,18 @@ struct admin *process_admin(struct process *p); // to add pages; NULL when SLUIC
 // process. NULL when there is no memory or a directory cannot be made; errno has the reason.
 const char *process_path(struct process *p, const char *relative, bool make_parents);
 
+// How long the process may give no sign of life until it is replaced; 0: for ever.
+int64_t process_watchdog_ms(const struct process *p);
+
 // Ready to serve: tells the supervisor, and /readyz says 200. May be taken back and given again;
 // reason says what is missing (or NULL); it is copied, and cut at 200 bytes. Once draining, a
 // process is not ready any more.
 void process_ready(struct process *p, bool ready, const char *reason);
 bool process_is_ready(const struct process *p);
 bool process_is_draining(const struct process *p);
+
+// Drains as after the first SIGTERM. why is for the log.
+void process_drain(struct process *p, const char *why);
 
 // Ends the loop in good order; the process exits 0. Only from the loop's thread, as all of these.
 // on_close runs in the next turn of the loop, so it is safe in any callback, and before

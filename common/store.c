@@ -55,6 +55,8 @@ struct store {
     struct db *reader; // loop thread
     ino_t reader_file; // that it has open
     struct lease *lease;
+    int claim_fd; // the lock that says that this process has migrations to run; -1: not held
+    bool superseded;
     uv_timer_t poll;  // looks for the schema until it is there
     uv_async_t async; // the writer thread has news
     int handles_open;
@@ -395,7 +397,7 @@ static int read_uuid(struct store *s, struct db *db)
     return rc;
 }
 
-// Opens the reading connection if the schema is there. -ENOENT: not yet.
+// Opens the reading connection if the schema is there. -ENOENT: not yet; -ESTALE: an older one.
 static int open_reader(struct store *s)
 {
     struct db *db = NULL;
@@ -403,7 +405,10 @@ static int open_reader(struct store *s)
     int64_t version = 0;
     int rc = stat(s->path, &st) ? -errno : db_open(s->path, DB_READER, &db);
     rc = rc ? rc : user_version(db, &version);
-    rc = rc ? rc : version < (int64_t)s->options.n_migrations ? -ENOENT : read_uuid(s, db);
+    if (rc == 0 && version < (int64_t)s->options.n_migrations) {
+        rc = version > 0 ? -ESTALE : -ENOENT;
+    }
+    rc = rc ? rc : read_uuid(s, db);
     if (rc) {
         db_close(&db);
         return rc;
@@ -424,13 +429,61 @@ static void follow_file(struct store *s)
     }
 }
 
+// --- Making way for a newer build
+
+// Takes the lock of those who wait with a newer schema, or only looks whether it is free. 0 with the lock, or a
+// negative errno.
+static int take_claim(const struct store *s, int *ret_fd)
+{
+    char path[4096];
+    size_t n = (size_t)snprintf(path, sizeof path, "%s.newer", s->path);
+    return n < sizeof path ? lease_try(path, ret_fd) : -ENAMETOOLONG;
+}
+
+static void claim(struct store *s)
+{
+    if (s->claim_fd < 0 && take_claim(s, &s->claim_fd) < 0) {
+        s->claim_fd = -1; // another one has it, or the writer looks just now: tried again soon
+    }
+}
+
+static void drop_claim(struct store *s)
+{
+    if (s->claim_fd >= 0) {
+        (void)close(s->claim_fd); // nothing was written
+        s->claim_fd = -1;
+    }
+}
+
+static void look_for_claim(struct store *s)
+{
+    int fd;
+    int rc = take_claim(s, &fd);
+    if (rc == 0) {
+        (void)close(fd); // nobody waits
+    } else if (rc == -EWOULDBLOCK && !s->superseded) {
+        s->superseded = true;
+        s->options.on_superseded(s->options.data);
+    }
+}
+
+// --- Becoming what one is
+
 static void on_poll(uv_timer_t *handle);
 
 static void become_readable(struct store *s)
 {
     if (s->readable) {
-        follow_file(s);
-    } else if (open_reader(s) == 0) {
+        if (s->options.rebuildable) {
+            follow_file(s);
+        }
+        return;
+    }
+    int rc = open_reader(s);
+    if (rc == -ESTALE) {
+        claim(s);
+    } else if (rc == 0) {
+        drop_claim(s);
         s->readable = true;
         (void)uv_timer_stop(&s->poll);
         if (s->options.rebuildable) {
@@ -446,6 +499,10 @@ static void become_writer(struct store *s)
 {
     if (s->migrated && s->readable && !s->writer && !s->closing) {
         s->writer = true;
+        if (s->options.on_superseded) {
+            (void)uv_timer_start(&s->poll, on_poll, STORE_CLAIM_MS,
+                                 STORE_CLAIM_MS); // fails only without a callback
+        }
         s->callbacks.on_writable(s->callbacks.data);
     }
 }
@@ -456,6 +513,9 @@ static void on_poll(uv_timer_t *handle)
     if (!s->closing && !s->failed) {
         become_readable(s);
         become_writer(s);
+    }
+    if (s->writer && s->options.on_superseded && !s->closing) {
+        look_for_claim(s);
     }
 }
 
@@ -512,6 +572,7 @@ static void finish_close(struct store *s)
         (void)pthread_join(s->thread, NULL);
     }
     db_close(&s->reader);
+    drop_claim(s);
     lease_close(&s->lease);
     uv_close((uv_handle_t *)&s->poll, on_handle_closed);
     uv_close((uv_handle_t *)&s->async, on_handle_closed);
@@ -570,6 +631,7 @@ int store_open(uv_loop_t *loop, const struct store_options *options,
     s->loop = loop;
     s->options = *options;
     s->callbacks = *callbacks;
+    s->claim_fd = -1;
     s->path = strdup(options->path);
     list_init(&s->todo);
     list_init(&s->done);

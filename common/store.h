@@ -7,6 +7,10 @@
 //
 //     opening --schema there--> reading --lease--> migrating --> writing --I/O error--> failed
 //
+// A process that knows more migrations than were run claims the store: it holds a lock on path + ".newer" until it
+// can read. The writer that sees the lock makes way (on_superseded), so a rolling restart brings a new schema in.
+// Builds that know fewer migrations go on with the newer schema: a migration must leave them able to.
+//
 // Tables whose names begin with "sluice_" belong to this module and its siblings (outbox, cursors,
 // idempotency).
 #ifndef COMMON_STORE_H
@@ -22,6 +26,7 @@
 #define STORE_MAX_WAL_PAGES 1000 // the writer checkpoints above this
 #define STORE_CHECK_BYTES (256 * 1024 * 1024) // a larger store is not quick_checked at start: it would take seconds
 #define STORE_POLL_MS 20       // how often a reader looks whether the schema is there yet
+#define STORE_CLAIM_MS 200     // how often the writer looks whether a newer build waits to migrate
 #define STORE_LOOK_MS 1000     // and then, of a rebuildable store, whether its writer made a new file
 
 struct store;
@@ -49,6 +54,9 @@ struct store_options {
     bool rebuildable;                // made from events alone: synchronous=NORMAL, thrown away when damaged
     // Runs in the writer thread after the migrations, in a transaction of its own; may be NULL.
     int (*on_writer)(struct db *db, void *data);
+    // On the loop, once: this process writes, and one that knows more migrations waits for the lease. It should end in
+    // good order. May be NULL.
+    void (*on_superseded)(void *data);
     void *data;
 };
 

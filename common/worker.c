@@ -95,6 +95,7 @@ struct worker {
     struct metric outbox_rows, outbox_age, store_bytes, wal_bytes, writer;
     char store_path[4096];
     char wal_path[4096 + 8];
+    uint32_t stuck_ms;             // a request that is older is never answered
     bool readable, idle, released; // released: no gateway sends requests any more
 };
 
@@ -385,6 +386,12 @@ static int load_cursor_key(struct worker *w)
     return rc;
 }
 
+static void on_superseded(void *data)
+{
+    struct worker *w = data;
+    process_drain(w->process, "a newer build waits to migrate the store");
+}
+
 static int open_store(struct worker *w)
 {
     const struct service *s = w->service;
@@ -401,6 +408,7 @@ static int open_store(struct worker *w)
                                      .n_migrations = s->n_migrations,
                                      .rebuildable = s->reset != NULL,
                                      .on_writer = on_store_writer,
+                                     .on_superseded = on_superseded,
                                      .data = w };
     struct store_callbacks callbacks = { on_readable, on_writable, on_committed, on_store_failed,
                                          w };
@@ -512,6 +520,24 @@ static int open_all(struct worker *w)
 }
 
 // --- Stopping
+
+// The loop turns, but a thread behind it does not: the store's, or one that computes.
+static bool is_stuck(void *data)
+{
+    const struct worker *w = data;
+    return w->dispatch && dispatch_oldest_ms(w->dispatch) > w->stuck_ms;
+}
+
+// No request that is on time is as old: the longest deadline of all is the gateway's limit.
+static uint32_t stuck_after_ms(const struct worker *w)
+{
+    uint32_t limit_ms = (uint32_t)process_watchdog_ms(w->process);
+    for (size_t i = 0; i < w->service->n_routes; i++) {
+        uint32_t twice_ms = 2 * w->service->routes[i].deadline_ms;
+        limit_ms = limit_ms > twice_ms ? limit_ms : twice_ms;
+    }
+    return limit_ms;
+}
 
 static void on_drain(struct process *p, void *data)
 {
@@ -641,8 +667,8 @@ int worker_main(const struct service *service, int argc, char **argv)
     join_rights(service, &own, rights);
     w->service = service;
     w->config = config;
-    struct process_callbacks callbacks = { on_drain,          on_close,   w,
-                                           service->commands, config + 1, rights };
+    struct process_callbacks callbacks = { on_drain,   on_close, w,       service->commands,
+                                           config + 1, rights,   is_stuck };
     int status = EXIT_FAILED;
     if (process_open(binary, service->summary, table, config, argc, argv, &callbacks, &w->process,
                      &status)) {
@@ -650,6 +676,7 @@ int worker_main(const struct service *service, int argc, char **argv)
         free(w);
         return status;
     }
+    w->stuck_ms = stuck_after_ms(w);
     register_metrics(w);
     init_tasks(w);
     int rc = open_all(w);

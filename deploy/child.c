@@ -147,6 +147,7 @@ static void start_process(struct child *c)
     int error = errno;
     (void)sigprocmask(SIG_SETMASK, &before, NULL); // cannot fail
     c->asked = false;
+    c->alive_ms = 0;
     c->started_ms = uv_now(c->timer.loop);
     if (pid < 0) {
         char why[CHILD_NOTE];
@@ -166,7 +167,7 @@ void child_start(struct child *c)
         return;
     }
     c->wanted = true;
-    c->restarts = 0;
+    c->restarts = c->stuck = 0;
     c->backoff = (struct backoff){ 0 };
     start_process(c);
 }
@@ -200,14 +201,35 @@ void child_kill(struct child *c)
     child_drain(c, false);
 }
 
+// A process that was stopped or loops is not reached by a softer signal, and leaves no core file anyway.
+void child_watch(struct child *c, uint64_t late_ms)
+{
+    int64_t limit_ms = c->callbacks->watchdog_ms;
+    if (c->alive_ms == 0 || limit_ms == 0 ||
+        (c->state != CHILD_READY && c->state != CHILD_STARTING)) {
+        return;
+    }
+    c->alive_ms += late_ms;
+    int64_t silent_ms = (int64_t)(uv_now(c->timer.loop) - c->alive_ms);
+    if (silent_ms > limit_ms) {
+        log_error("%s is stuck: no sign of life for %lld ms; killing it", c->name,
+                  (long long)silent_ms);
+        c->alive_ms = 0;
+        c->stuck++;
+        (void)kill(c->pid, SIGKILL); // its end is seen by SIGCHLD
+    }
+}
+
 void child_notified(struct child *c, char *text)
 {
     for (char *line; (line = strsep(&text, "\n"));) {
         if (strncmp(line, "STATUS=", 7) == 0) {
             snprintf(c->note, sizeof c->note, "%s", strcmp(line + 7, "ready") == 0 ? "" : line + 7);
         } else if (strcmp(line, "READY=1") == 0 && c->state == CHILD_STARTING) {
-            c->ready_ms = uv_now(c->timer.loop);
+            c->ready_ms = c->alive_ms = uv_now(c->timer.loop);
             move(c, CHILD_READY);
+        } else if (strcmp(line, "WATCHDOG=1") == 0 && c->alive_ms) {
+            c->alive_ms = uv_now(c->timer.loop);
         } else if (strcmp(line, "READY=0") == 0 && c->state == CHILD_READY) {
             move(c, CHILD_STARTING);
         }

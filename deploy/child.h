@@ -41,6 +41,7 @@ struct child_callbacks {
     // After every change of state.
     void (*on_change)(struct child *c, void *data);
     void *data;
+    int64_t watchdog_ms; // a child that was ready and gives no sign of life for this long is killed; 0: none is
 };
 
 struct child {
@@ -54,7 +55,9 @@ struct child {
     bool asked;             // we sent the SIGTERM: its end is no failure
     uint64_t started_ms;    // loop time of the last start
     uint64_t ready_ms;      // loop time since when it is ready
+    uint64_t alive_ms;      // loop time of its last sign of life; 0: it is not watched
     unsigned restarts;      // starts after the first one
+    unsigned stuck;         // times that it was killed because it gave no sign of life
     int exit_status;        // of the last process that ended by itself; -1: by a signal, or none has
     struct backoff backoff;
     char note[CHILD_NOTE];  // empty when there is nothing to add to the state
@@ -84,6 +87,10 @@ void child_notified(struct child *c, char *text);
 
 // Its process has ended with this wait status.
 void child_exited(struct child *c, int status);
+
+// Kills it if it has given no sign of life for too long. late_ms: how long the supervisor itself was
+// away, which is no silence of the child's.
+void child_watch(struct child *c, uint64_t late_ms);
 
 // How long it has been ready; -1 when it is not.
 int64_t child_ready_for_ms(const struct child *c);

@@ -50,6 +50,8 @@ struct fleet {
     uv_signal_t sigchld;
     uv_idle_t advance;
     uv_timer_t step; // of the operation
+    uv_timer_t watch;
+    uint64_t watched_ms; // loop time of the last look
 };
 
 static struct child *child_at(struct fleet *f, int service, int64_t i)
@@ -96,6 +98,15 @@ static void hand_over_listener(const struct fleet *f)
     }
 }
 
+// What the supervisor itself was told by systemd is not the child's.
+static void set_watchdog(const struct fleet *f)
+{
+    char limit_us[32];
+    snprintf(limit_us, sizeof limit_us, "%lld", 1000LL * f->options.watchdog_ms);
+    set_or_exit("WATCHDOG_USEC", limit_us);
+    (void)unsetenv("WATCHDOG_PID"); // fails for impossible names only
+}
+
 static void on_exec(struct child *c, void *data)
 {
     struct fleet *f = data;
@@ -107,6 +118,7 @@ static void on_exec(struct child *c, void *data)
     set_or_exit("SLUICE_HOME", f->options.home);
     set_or_exit("SLUICE_INSTANCE", c->name);
     set_or_exit("NOTIFY_SOCKET", f->notify_path);
+    set_watchdog(f);
     if (secrets_give(c->service) < 0) {
         log_error("no memory for the secrets of %s", c->name);
         _exit(EXIT_FAILURE);
@@ -129,6 +141,23 @@ static void on_sigchld(uv_signal_t *handle, int signum)
         if (c->pid > 0 && waitpid(c->pid, &status, WNOHANG) == c->pid) {
             child_exited(c, status);
         }
+    }
+}
+
+static uint64_t watch_every_ms(const struct fleet *f)
+{
+    return (uint64_t)f->options.watchdog_ms / 10 + 1;
+}
+
+// What was stopped itself (the machine slept, somebody debugs it) must not blame its children for the silence.
+static void on_watch(uv_timer_t *handle)
+{
+    struct fleet *f = handle->data;
+    uint64_t now_ms = uv_now(handle->loop), every_ms = watch_every_ms(f);
+    uint64_t passed_ms = now_ms - f->watched_ms;
+    f->watched_ms = now_ms;
+    for (int i = 0; i < SLOTS; i++) {
+        child_watch(&f->children[i], passed_ms > 2 * every_ms ? passed_ms - every_ms : 0);
     }
 }
 
@@ -308,7 +337,7 @@ static void on_child_change(struct child *c, void *data)
 
 static int init_children(struct fleet *f, uv_loop_t *loop)
 {
-    f->callbacks = (struct child_callbacks){ on_exec, on_child_change, f };
+    f->callbacks = (struct child_callbacks){ on_exec, on_child_change, f, f->options.watchdog_ms };
     for (int s = 0; s < SERVICES; s++) {
         snprintf(f->binaries[s], sizeof f->binaries[s], "%s/%s", f->options.bin_dir,
                  services[s].binary);
@@ -329,7 +358,12 @@ static int init_handles(struct fleet *f, uv_loop_t *loop)
     r = r < 0 ? r : uv_signal_init(loop, &f->sigchld);
     r = r < 0 ? r : uv_idle_init(loop, &f->advance);
     r = r < 0 ? r : uv_timer_init(loop, &f->step);
-    f->sigchld.data = f->advance.data = f->step.data = f;
+    r = r < 0 ? r : uv_timer_init(loop, &f->watch);
+    f->sigchld.data = f->advance.data = f->step.data = f->watch.data = f;
+    if (r == 0 && f->options.watchdog_ms) {
+        f->watched_ms = uv_now(loop);
+        r = uv_timer_start(&f->watch, on_watch, watch_every_ms(f), watch_every_ms(f));
+    }
     return r < 0 ? r : uv_signal_start(&f->sigchld, on_sigchld, SIGCHLD);
 }
 
@@ -365,6 +399,7 @@ void fleet_close(struct fleet *f)
     uv_close((uv_handle_t *)&f->sigchld, NULL);
     uv_close((uv_handle_t *)&f->advance, NULL);
     uv_close((uv_handle_t *)&f->step, NULL);
+    uv_close((uv_handle_t *)&f->watch, NULL);
 }
 
 void fleet_free(struct fleet **f)
@@ -459,10 +494,10 @@ static void child_status(struct fleet *f, const struct child *c, struct buf *out
     buf_printf(
         out,
         "{\"instance\":\"%s\",\"service\":\"%s\",\"pid\":%d,\"state\":\"%s\",\"uptime_ms\":%llu,"
-        "\"restarts\":%u,\"rss_bytes\":%lld,\"crash_loop\":%s,\"note\":\"",
+        "\"restarts\":%u,\"stuck\":%u,\"rss_bytes\":%lld,\"crash_loop\":%s,\"note\":\"",
         c->name, services[c->service].name, (int)c->pid, child_state_name(c->state),
-        (unsigned long long)up_ms, c->restarts, c->pid > 0 ? (long long)rss_bytes(c->pid) : 0,
-        child_is_crash_loop(c) ? "true" : "false");
+        (unsigned long long)up_ms, c->restarts, c->stuck,
+        c->pid > 0 ? (long long)rss_bytes(c->pid) : 0, child_is_crash_loop(c) ? "true" : "false");
     buf_append_json(out, str_of(c->note));
     buf_append_z(out, "\"}");
 }

@@ -24,6 +24,7 @@ struct fleet_options {
     const char *listen_address;   // of listen_fd, for the gateways' logs
     const char *admin_address;    // TCP admin listener of gateway-1; NULL: none
     int listen_fd;                // given to every gateway
+    int64_t watchdog_ms;          // a process that gives no sign of life for this long is replaced; 0: none is
     int64_t counts[SERVICES];     // processes to start with
     void (*on_ready)(void *data); // everything is ready for the first time
     // Before that, at most once: an instance does not stay up. It exited with exit_status (-1: by a

@@ -46,6 +46,9 @@ const struct config_option services_options[] = {
     OPTION("SLUICE_SANDBOX", CONFIG_CHOICE, sandbox, .fallback = "on", .choices = "on|off|require",
            .help = "on: every process gives up what it does not need, as far as the kernel can; "
                    "require: none starts where a part of that is missing"),
+    OPTION("SLUICE_WATCHDOG", CONFIG_DURATION, watchdog_ms, .fallback = "10s", .max = 3600000,
+           .help = "a process that gives no sign of life for this long is killed and replaced; 0s: "
+                   "none is"),
     COUNT("SLUICE_SCALE_USERS", USERS),
     COUNT("SLUICE_SCALE_ORDERS", ORDERS),
     COUNT("SLUICE_SCALE_SEARCH", SEARCH),

@@ -45,6 +45,7 @@ struct supervisor_config {
     char *log_level;
     char *log_format;
     char *sandbox;
+    int64_t watchdog_ms;
     int64_t counts[SERVICES]; // processes to start with
 };
 

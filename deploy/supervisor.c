@@ -296,6 +296,7 @@ static int open_fleet(struct supervisor *s)
         .listen_address = s->config->listen,
         .admin_address = *s->admin_address ? s->admin_address : NULL,
         .listen_fd = s->listen_fd,
+        .watchdog_ms = s->config->watchdog_ms,
         .on_ready = on_ready,
         .on_trouble = on_trouble,
         .on_stopped = on_stopped,

@@ -167,6 +167,7 @@ static void on_hello(struct backend *b, uint32_t peer, int fd, struct str frame,
     struct frame_hello *h = &b->hello;
     struct worker *same_peer = worker_table_find(&b->workers, peer);
     if (same_peer) {
+        balancer_forgotten(&g->balancer, same_peer);
         lose_worker(b, same_peer, "it said HELLO again");
     }
     if (frame_hello_decode(r, fields, h)) {
@@ -254,6 +255,7 @@ static int on_pong(struct backend *b, struct worker *w, struct reader *r, uint32
         log_warn("worker %s of %s %s: its oldest request is %u ms old", w->instance,
                  w->table->service->name,
                  was_stuck ? "goes on" : "is stuck and gets no more requests", w->oldest_ms);
+        b->gateway->balancer.counts.stuck_workers += !was_stuck;
         balancer_update(&b->gateway->balancer, w);
     }
     return 0;
@@ -380,6 +382,7 @@ static void check_worker(struct backend *b, struct worker *w, int64_t now_ms, in
     w->heard_ms += late_ms;
     int64_t silent_ms = now_ms - w->heard_ms;
     if (silent_ms >= (int64_t)MISSED_HEARTBEATS * w->heartbeat_ms) {
+        b->gateway->balancer.counts.silent_workers++;
         lose_worker(b, w, "it does not answer pings");
         return;
     }

@@ -361,16 +361,35 @@ void balancer_update(struct balancer *b, struct worker *w)
 }
 
 // What becomes of a request that a lost worker had.
-static void move(struct balancer *b, struct job *job)
+static void move(struct balancer *b, struct job *job, bool again)
 {
     job->state = JOB_NEW;
-    if (job->movable && job->attempt == 1 && retry_budget_take(&b->budget, clock_mono_ms())) {
+    if (job->movable && (job->attempt == 1 || again) &&
+        retry_budget_take(&b->budget, clock_mono_ms())) {
         job->attempt = 2;
         b->counts.retries++;
         place(b, job, NULL);
     } else {
         fail(b, job, PROBLEM_OUTCOME_UNKNOWN);
     }
+}
+
+// Moving a job may answer it, and that may bring new ones, but none to w any more.
+static void move_all(struct balancer *b, struct worker *w, bool again)
+{
+    while (w->first) {
+        struct job *job = w->first->job;
+        release_flight(b, w->first);
+        if (job) {
+            move(b, job, again);
+        }
+    }
+}
+
+void balancer_forgotten(struct balancer *b, struct worker *w)
+{
+    w->unreachable = true;
+    move_all(b, w, true);
 }
 
 void balancer_remove(struct balancer *b, struct worker *w)
@@ -384,12 +403,5 @@ void balancer_remove(struct balancer *b, struct worker *w)
     assert(i < lane->n_workers);
     lane->workers[i] = lane->workers[--lane->n_workers];
     note_absence(b, service);
-    // Moving a job may answer it, and that may bring new ones, but none to w any more.
-    while (w->first) {
-        struct job *job = w->first->job;
-        release_flight(b, w->first);
-        if (job) {
-            move(b, job);
-        }
-    }
+    move_all(b, w, false);
 }

@@ -70,8 +70,8 @@ struct lane {
 };
 
 struct balancer_counts {
-    uint64_t retries, returns, late_replies, unknown_replies, lost_workers, waited, refused_full,
-        forgotten;
+    uint64_t retries, returns, late_replies, unknown_replies, lost_workers, silent_workers,
+        stuck_workers, waited, refused_full, forgotten;
 };
 
 struct balancer {
@@ -108,6 +108,10 @@ __attribute__((warn_unused_result)) int balancer_add(struct balancer *b, struct 
 
 // State, role or credit of a worker changed: those who wait may go on.
 void balancer_update(struct balancer *b, struct worker *w);
+
+// A worker lives, but has begun anew and knows its requests no more; it gets nothing until it is
+// removed. The requests did not break it, so those that were moved before may be moved again.
+void balancer_forgotten(struct balancer *b, struct worker *w);
 
 // A worker is gone; w is borrowed for the call and forgotten.
 void balancer_remove(struct balancer *b, struct worker *w);

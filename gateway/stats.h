@@ -41,7 +41,7 @@ struct stats {
         tokens_verified, keys_known, keys_asked;
     struct metric foreign_workers; // refused
     struct metric revocations, queue_wait, worker_time;
-    struct metric balancer_counts[8];
+    struct metric balancer_counts[10];
     struct metric waiting[SERVICES_MAX]; // registered as services appear
     struct metric workers[SERVICES_MAX];
     char service_labels[SERVICES_MAX][64];

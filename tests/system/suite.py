@@ -114,6 +114,7 @@ class Suite:
             **environment,
         }
         self.log_path = pathlib.Path(f"{self.home}.log")
+        self.programs = BUILD  # where its supervisor starts programs from
         self.supervisor = None
         self.expected_deaths = {}  # instance: how many we caused ourselves
         self.started_s = None  # how long the last start took
@@ -131,7 +132,7 @@ class Suite:
             begin = time.monotonic()
             with open(self.log_path, "ab") as log:
                 self.supervisor = subprocess.Popen(
-                    [*DIE_WITH_US, BUILD / "sluice", "up"],
+                    [*DIE_WITH_US, self.programs / "sluice", "up"],
                     env={**self.env, "NOTIFY_SOCKET": notify_path},
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -295,6 +295,31 @@ static void test_loss_moves_what_is_safe(void **state)
     assert_int_equal(balancer.n_flights, 0);
 }
 
+// A gateway that was stopped finds several HELLOs of each worker: that must not look as if the
+// request had broken one after the other.
+static void test_who_begins_anew_does_not_use_up_the_move(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, 10);
+    submit(0, &reads, true);
+    submit(1, &writes, false);
+    add_worker(&w2, FRAME_ROLE_ANY, 10);
+    balancer_forgotten(&balancer, &w1);
+    assert_ptr_equal(sent_to[0], &w2);
+    assert_failed(1, PROBLEM_OUTCOME_UNKNOWN);
+    balancer_remove(&balancer, &w1);
+    balancer_forgotten(&balancer, &w2);
+    assert_int_equal(jobs[0].state, JOB_WAITING);
+    assert_int_equal(balancer_deadline_problem(&balancer, &jobs[0]), PROBLEM_DEADLINE_EXCEEDED);
+    balancer_remove(&balancer, &w2);
+    add_worker(&w1, FRAME_ROLE_ANY, 10);
+    assert_ptr_equal(sent_to[0], &w1);
+    balancer_remove(&balancer, &w1); // gone, this time
+    assert_failed(0, PROBLEM_OUTCOME_UNKNOWN);
+    assert_int_equal(balancer.counts.retries, 2);
+    assert_int_equal(balancer.n_flights, 0);
+}
+
 static void test_loss_of_the_last_worker(void **state)
 {
     (void)state;
@@ -440,6 +465,7 @@ int main(void)
         TEST(test_oldest_first),
         TEST(test_wrong_replies),
         TEST(test_loss_moves_what_is_safe),
+        TEST(test_who_begins_anew_does_not_use_up_the_move),
         TEST(test_loss_of_the_last_worker),
         TEST(test_long_absence),
         TEST(test_retry_budget),

@@ -46,6 +46,32 @@ static void assert_heard(int fd, const char *expected)
     assert_int_equal(errno, EAGAIN);
 }
 
+static void test_signs_of_life(void **state)
+{
+    (void)state;
+    char name[64], pid[16];
+    (void)unsetenv("WATCHDOG_PID");
+    (void)unsetenv("WATCHDOG_USEC");
+    assert_int_equal(notify_watchdog_ms(), 0);
+    assert_int_equal(setenv("WATCHDOG_USEC", "10000000", 1), 0);
+    assert_int_equal(notify_watchdog_ms(), 10000);
+    assert_int_equal(setenv("WATCHDOG_PID", "1", 1), 0); // somebody else's
+    assert_int_equal(notify_watchdog_ms(), 0);
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    assert_int_equal(setenv("WATCHDOG_PID", pid, 1), 0);
+    assert_int_equal(notify_watchdog_ms(), 10000);
+    assert_int_equal(setenv("WATCHDOG_USEC", "soon", 1), 0);
+    assert_int_equal(notify_watchdog_ms(), 0);
+    snprintf(name, sizeof(name), "%s/notify", temp_dir());
+    int fd = listen_at(name);
+    notify_alive();
+    assert_heard(fd, "WATCHDOG=1");
+    for (int i = 0; i < 10000; i++) {
+        notify_alive(); // a full queue is not waited for, or this would take hours
+    }
+    close(fd);
+}
+
 static void test_path(void **state)
 {
     (void)state;
@@ -107,6 +133,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEMP_DIR_CASE(test_path),
+        TEMP_DIR_CASE(test_signs_of_life),
         TEMP_DIR_CASE(test_abstract),
         TEMP_DIR_CASE(test_a_deaf_parent_does_not_block),
         TEMP_DIR_CASE(test_names_that_are_none),

@@ -408,6 +408,43 @@ static void test_before_the_lease_nobody_writes(void **state)
     assert_int_equal(j.done, 0);
 }
 
+static void on_superseded(void *data)
+{
+    ++*(int *)data;
+}
+
+// The one that knows more migrations cannot read before they were run, and says so to the writer.
+static void test_a_newer_build_is_made_way_for(void **state)
+{
+    (void)state;
+    struct told old, newer;
+    int superseded = 0, fd;
+    struct store_options before = plain();
+    before.n_migrations = 1;
+    before.on_superseded = on_superseded;
+    before.data = &superseded;
+    open_with(&old, before);
+    LOOP_UNTIL(old.writable, LIMIT_MS);
+    loop_for(3 * STORE_CLAIM_MS);
+    assert_int_equal(superseded, 0); // nobody waits
+    open_with(&newer, plain());
+    LOOP_UNTIL(superseded, LIMIT_MS);
+    assert_int_equal(newer.readable, 0);
+    close_store(&old);
+    LOOP_UNTIL(newer.writable, LIMIT_MS);
+    assert_int_equal(number(store_reader(newer.store), "PRAGMA user_version"), 2);
+    assert_int_equal(superseded, 1);
+    assert_int_equal(lease_try("s.db.newer", &fd), 0); // it waits no more
+    assert_int_equal(close(fd), 0);
+    // A build that knows less goes on with what it finds, and claims nothing.
+    open_with(&old, before);
+    LOOP_UNTIL(old.readable, LIMIT_MS);
+    close_store(&newer);
+    LOOP_UNTIL(old.writable, LIMIT_MS);
+    assert_int_equal(number(store_reader(old.store), "PRAGMA user_version"), 2);
+    close_store(&old);
+}
+
 static void test_two_stores_in_two_hands(void **state)
 {
     (void)state;
@@ -821,6 +858,7 @@ int main(int argc, char **argv)
         LOOP_CASE(test_a_full_disk_is_told_truthfully),
         LOOP_CASE(test_the_queue_has_a_limit),
         LOOP_CASE(test_before_the_lease_nobody_writes),
+        LOOP_CASE(test_a_newer_build_is_made_way_for),
         LOOP_CASE(test_two_stores_in_two_hands),
         LOOP_CASE(test_the_next_process_writes_on_after_a_kill),
         LOOP_CASE(test_migrations_run_once),
