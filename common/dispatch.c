@@ -754,6 +754,12 @@ uint32_t dispatch_oldest_ms(const struct dispatch *d)
     return d->oldest ? (uint32_t)((clock_mono_us() - d->oldest->arrived_us) / 1000) : 0;
 }
 
+int64_t dispatch_late_ms(const struct dispatch *d)
+{
+    int64_t late_us = d->oldest ? clock_mono_us() - d->oldest->deadline_us : 0;
+    return late_us > 0 ? late_us / 1000 : 0;
+}
+
 // --- Opening and closing
 
 #define COUNTER(d, field, name, text)                                                              \

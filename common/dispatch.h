@@ -48,6 +48,7 @@ void dispatch_abandon(struct dispatch *d);
 
 uint32_t dispatch_in_flight(const struct dispatch *d);
 uint32_t dispatch_oldest_ms(const struct dispatch *d); // age of the oldest call; 0: none
+int64_t dispatch_late_ms(const struct dispatch *d); // since its deadline; 0: it is on time, or there is none
 
 // Frees everything. No call may be in flight in a pool thread or in the store.
 void dispatch_close(struct dispatch **d);

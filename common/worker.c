@@ -95,7 +95,6 @@ struct worker {
     struct metric outbox_rows, outbox_age, store_bytes, wal_bytes, writer;
     char store_path[4096];
     char wal_path[4096 + 8];
-    uint32_t stuck_ms;             // a request that is older is never answered
     bool readable, idle, released; // released: no gateway sends requests any more
 };
 
@@ -525,18 +524,7 @@ static int open_all(struct worker *w)
 static bool is_stuck(void *data)
 {
     const struct worker *w = data;
-    return w->dispatch && dispatch_oldest_ms(w->dispatch) > w->stuck_ms;
-}
-
-// No request that is on time is as old: the longest deadline of all is the gateway's limit.
-static uint32_t stuck_after_ms(const struct worker *w)
-{
-    uint32_t limit_ms = (uint32_t)process_watchdog_ms(w->process);
-    for (size_t i = 0; i < w->service->n_routes; i++) {
-        uint32_t twice_ms = 2 * w->service->routes[i].deadline_ms;
-        limit_ms = limit_ms > twice_ms ? limit_ms : twice_ms;
-    }
-    return limit_ms;
+    return w->dispatch && dispatch_late_ms(w->dispatch) > process_watchdog_ms(w->process);
 }
 
 static void on_drain(struct process *p, void *data)
@@ -676,7 +664,6 @@ int worker_main(const struct service *service, int argc, char **argv)
         free(w);
         return status;
     }
-    w->stuck_ms = stuck_after_ms(w);
     register_metrics(w);
     init_tasks(w);
     int rc = open_all(w);

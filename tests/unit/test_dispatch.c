@@ -585,6 +585,23 @@ static void test_over_the_capacity(void **state)
     assert_int_equal(asked((struct ask){ .route = IN_READ })->status, 404);
 }
 
+static void test_late_calls_are_told_from_long_ones(void **state)
+{
+    (void)state;
+    uint64_t long_one = ask((struct ask){ .route = COMPUTE });
+    loop_for(30);
+    assert_true(dispatch_oldest_ms(dispatch) >= 25);
+    assert_int_equal(dispatch_late_ms(dispatch), 0);
+    let_go(1);
+    assert_int_equal(answer_to(long_one)->status, 204);
+    uint64_t late = ask((struct ask){ .route = COMPUTE, .deadline_ms = 100 });
+    LOOP_UNTIL(dispatch_late_ms(dispatch) >= 20, 5000);
+    assert_true(dispatch_oldest_ms(dispatch) >= 120);
+    let_go(1);
+    (void)answer_to(late);
+    assert_int_equal(dispatch_late_ms(dispatch), 0);
+}
+
 static void test_draining(void **state)
 {
     (void)state;
@@ -678,6 +695,7 @@ int main(void)
         CASE(test_a_deadline_that_is_over_when_it_comes),
         CASE(test_the_compute_queue_has_a_limit),
         CASE(test_over_the_capacity),
+        CASE(test_late_calls_are_told_from_long_ones),
         CASE(test_draining),
         CASE(test_a_reader_returns_writes),
         CASE(test_abandoned_calls_get_no_answer),
