@@ -222,17 +222,27 @@ static void *wiping_realloc(void *context, void *memory, size_t old_n, size_t n)
 
 static const yyjson_alc wiping = { wiping_malloc, wiping_realloc, wiping_free, NULL };
 
-// Parses, with memory from pool when it suffices: its first *ret_used bytes.
+// Parses, with memory from pool when it suffices: its first *ret_used bytes. What yyjson says that
+// it needs at most does not count the gaps that its pool leaves, so that it gets twice as much, and
+// another try with memory from elsewhere.
 static yyjson_doc *parse(struct str json, char *pool, size_t pool_n, size_t *ret_used,
                          yyjson_read_err *error)
 {
     yyjson_alc allocator;
     size_t needed = yyjson_read_max_memory_usage(json.n, YYJSON_READ_NOFLAG);
-    bool small = needed <= pool_n && yyjson_alc_pool_init(&allocator, pool, needed);
-    *ret_used = small ? needed : 0;
+    size_t given = 2 * needed < pool_n ? 2 * needed : pool_n;
+    bool small = needed <= pool_n && yyjson_alc_pool_init(&allocator, pool, given);
     // Without YYJSON_READ_INSITU the text is only read, whatever the parameter's type says.
-    return yyjson_read_opts((char *)(uintptr_t)json.p, json.n, YYJSON_READ_NOFLAG,
-                            small ? &allocator : &wiping, error);
+    char *text = (char *)(uintptr_t)json.p;
+    yyjson_doc *doc = NULL;
+    *ret_used = small ? given : 0;
+    if (small) {
+        doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, &allocator, error);
+    }
+    if (!small || (!doc && error->code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)) {
+        doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, &wiping, error);
+    }
+    return doc;
 }
 
 static int transcode(struct str json, char *pool, size_t *ret_used, struct buf *out,

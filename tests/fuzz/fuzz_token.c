@@ -125,7 +125,8 @@ static void check_whose(const struct jwt_claims *c, struct str body)
     yyjson_doc *doc = yyjson_read(body.p, body.n, YYJSON_READ_NOFLAG);
     REQUIRE(doc);
     if (yyjson_equals_str(yyjson_obj_get(yyjson_doc_get_root(doc), "iss"), "https://id")) {
-        REQUIRE(strncmp(c->sub, "them:", 5) == 0 && c->sub[5] && strcmp(c->sid, "them:") == 0);
+        REQUIRE(strncmp(c->sub, "them:", 5) == 0 && c->sub[5] && strncmp(c->sid, "them:", 5) == 0 &&
+                strlen(c->sid) == 5 + 22);
         REQUIRE(strcmp(c->role, "admin") == 0 || strcmp(c->role, "user") == 0);
     }
     yyjson_doc_free(doc);
