@@ -360,12 +360,13 @@ void balancer_update(struct balancer *b, struct worker *w)
     pump(b, lane_of(b, w->table->service));
 }
 
-// What becomes of a request that a lost worker had.
+// What becomes of a request that a lost worker had. again: the worker is there and only knows
+// nothing of it, so that neither the attempts nor the budget are spent, which are for failures.
 static void move(struct balancer *b, struct job *job, bool again)
 {
     job->state = JOB_NEW;
-    if (job->movable && (job->attempt == 1 || again) &&
-        retry_budget_take(&b->budget, clock_mono_ms())) {
+    if (job->movable &&
+        (again || (job->attempt == 1 && retry_budget_take(&b->budget, clock_mono_ms())))) {
         job->attempt = 2;
         b->counts.retries++;
         place(b, job, NULL);

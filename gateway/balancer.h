@@ -110,7 +110,8 @@ __attribute__((warn_unused_result)) int balancer_add(struct balancer *b, struct 
 void balancer_update(struct balancer *b, struct worker *w);
 
 // A worker lives, but has begun anew and knows its requests no more; it gets nothing until it is
-// removed. The requests did not break it, so those that were moved before may be moved again.
+// removed. The requests did not break it, so those that were moved before may be moved again, and
+// the budget for retries is not touched.
 void balancer_forgotten(struct balancer *b, struct worker *w);
 
 // A worker is gone; w is borrowed for the call and forgotten.

@@ -104,5 +104,5 @@ def test_room_that_comes_back_is_found(daemon):
         subprocess.run(["mount", "-o", "remount,size=20m", daemon.home / "queue"], check=True)
         time.sleep(1.1)  # the queue looks again after a second
         assert client.publish([new_event("a.b", 1)])["stored"] == 1
-    assert "publishing works" in daemon.log()
+    wait_for(lambda: "publishing works" in daemon.log(), 10, "the queue says so")
     daemon.stop()

@@ -365,6 +365,18 @@ static void test_retry_budget(void **state)
     assert_int_equal(balancer.lanes[0].n_waiting, RETRY_FLOOR);
 }
 
+static void test_who_begins_anew_costs_no_budget(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, N_JOBS);
+    balancer.max_waiting = N_JOBS;
+    for (size_t i = 0; i < N_JOBS; i++) {
+        submit(i, &reads, true);
+    }
+    balancer_forgotten(&balancer, &w1);
+    assert_int_equal(balancer.lanes[0].n_waiting, N_JOBS); // more than RETRY_FLOOR
+}
+
 static void test_returns(void **state)
 {
     (void)state;
@@ -469,6 +481,7 @@ int main(void)
         TEST(test_loss_of_the_last_worker),
         TEST(test_long_absence),
         TEST(test_retry_budget),
+        TEST(test_who_begins_anew_costs_no_budget),
         TEST(test_returns),
         TEST(test_states),
         TEST(test_send_failures),
