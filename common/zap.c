@@ -6,14 +6,13 @@
 #include "common/clock.h"
 #include "common/handshakes.h"
 #include "common/key_pairs.h"
+#include "common/thread.h"
 
 #include <assert.h>
 #include <czmq.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,17 +232,6 @@ static void close_sockets(struct zap *z)
     }
 }
 
-// Signals are for the loop's thread.
-static int start_thread(struct zap *z)
-{
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    int rc = pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = rc ? rc : pthread_create(&z->thread, NULL, run, z);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -rc;
-}
-
 int zap_start(const char *public_dir, struct zap **ret_zap)
 {
     struct zap *z = calloc(1, sizeof *z);
@@ -253,7 +241,7 @@ int zap_start(const char *public_dir, struct zap **ret_zap)
     int n = snprintf(z->dir, sizeof z->dir, "%s", public_dir);
     int rc = n > 0 && (size_t)n < sizeof z->dir ? read_keys(z) : -ENAMETOOLONG;
     rc = rc ? rc : open_sockets(z);
-    rc = rc ? rc : start_thread(z);
+    rc = rc ? rc : thread_start(run, z, &z->thread);
     if (rc) {
         close_sockets(z);
         free(z);

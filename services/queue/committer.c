@@ -2,10 +2,10 @@
 // One slot for work under a mutex; the way back is a uv_async_t.
 #include "services/queue/committer.h"
 
+#include "common/thread.h"
+
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 enum state { IDLE, WORK, DONE, STOP };
@@ -62,17 +62,6 @@ static void on_async(uv_async_t *handle)
     }
 }
 
-// Signals are the loop's business: the thread starts with all of them blocked.
-static int start_thread(struct committer *c)
-{
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&c->thread, NULL, run, c);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return -rc;
-}
-
 static void on_closed(uv_handle_t *handle)
 {
     struct committer *c = handle->data;
@@ -98,7 +87,7 @@ int committer_open(uv_loop_t *loop, void (*on_done)(int status, void *data), voi
         free(c);
         return status;
     }
-    status = start_thread(c);
+    status = thread_start(run, c, &c->thread);
     if (status) {
         uv_close((uv_handle_t *)&c->async, on_closed);
         return status;
