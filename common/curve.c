@@ -2,7 +2,9 @@
 // Without a ZAP handler libzmq would accept any client key.
 #include "common/curve.h"
 
+#include "common/file.h"
 #include "common/key_pairs.h"
+#include "common/process.h"
 #include "common/zap.h"
 
 #include <czmq.h>
@@ -10,10 +12,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define SECRET_PATH_BYTES 256 // zcert_load() cuts longer ones off
 
 struct curve {
     char dir[PATH_MAX - 128]; // leaves room for the file names below it
@@ -31,25 +30,22 @@ static int fail(char error[CURVE_ERROR_SIZE], int rc, const char *path, const ch
 static int name_secret(const struct curve *c, const char *name, char path[PATH_MAX])
 {
     int n = snprintf(path, PATH_MAX, "%s/%s.key_secret", c->dir, name);
-    return n > 0 && n < SECRET_PATH_BYTES ? 0 : -ENAMETOOLONG;
+    return n > 0 && n < KEY_PAIRS_SECRET_PATH_SIZE ? 0 : -ENAMETOOLONG;
 }
 
 // Loads the secret certificate of name. Refuses one that others may read.
 static int load_own(struct curve *c, const char *name, char error[CURVE_ERROR_SIZE])
 {
-    char path[PATH_MAX], what[160];
-    struct stat st;
+    char path[PATH_MAX], what[160], wrong[FILE_PRIVATE_TEXT] = "";
     int rc = name_secret(c, name, path);
-    if (rc || stat(path, &st)) {
-        rc = rc ? rc : -errno;
+    rc = rc ? rc : file_is_private(path, wrong);
+    if (rc == -ENOENT) {
         (void)snprintf(what, sizeof what, "%s; `sluice keys make %s` makes it", strerror(-rc),
                        name);
-        return fail(error, rc, path, rc == -ENOENT ? what : NULL);
+        return fail(error, rc, path, what);
     }
-    if (st.st_mode & (S_IRWXG | S_IRWXO)) {
-        (void)snprintf(what, sizeof what, "its mode is %04o, so others can read it; chmod 0600",
-                       (unsigned)st.st_mode & 07777);
-        return fail(error, -EACCES, path, what);
+    if (rc) {
+        return fail(error, rc, path, *wrong ? wrong : NULL);
     }
     // zcert_load() of "x" reads "x_secret" when it is there.
     path[strlen(path) - strlen("_secret")] = '\0';
@@ -91,6 +87,17 @@ int curve_open(const char *dir, const char *own_name, int is_server, char error[
     }
     *ret_curve = c;
     return 0;
+}
+
+int curve_open_for(struct process *p, const char *own_name, int is_server, struct curve **ret_curve)
+{
+    char error[CURVE_ERROR_SIZE] = "out of memory";
+    const char *dir = process_path(p, "secrets/curve", false);
+    int rc = dir ? curve_open(dir, own_name, is_server, error, ret_curve) : -errno;
+    if (rc) {
+        process_fail(p, EXIT_CONFIG, "%s", error);
+    }
+    return rc;
 }
 
 void curve_close(struct curve **curve)

@@ -19,6 +19,11 @@ struct curve;
 __attribute__((warn_unused_result)) int curve_open(const char *dir, const char *own_name, int is_server,
                                                    char error[CURVE_ERROR_SIZE],
                                                    struct curve **ret_curve);
+
+// The same for a process, of the keys below its home; it fails (EXIT_CONFIG) with that line.
+struct process;
+__attribute__((warn_unused_result)) int curve_open_for(struct process *p, const char *own_name,
+                                                       int is_server, struct curve **ret_curve);
 void curve_close(struct curve **c);
 
 // Whether it uses the key that all clients of older deployments shared.

@@ -126,3 +126,18 @@ int file_replace(const char *path, struct str content, mode_t mode)
     }
     return sync_parent(path);
 }
+
+int file_is_private(const char *path, char text[FILE_PRIVATE_TEXT])
+{
+    struct stat st;
+    if (stat(path, &st)) {
+        return -errno;
+    }
+    if (st.st_mode & (S_IRWXG | S_IRWXO)) {
+        (void)snprintf(text, FILE_PRIVATE_TEXT,
+                       "its mode is %04o, so others can read it; chmod 0600",
+                       (unsigned)st.st_mode & 07777);
+        return -EACCES;
+    }
+    return 0;
+}

@@ -19,4 +19,10 @@ __attribute__((warn_unused_result)) int file_read(const char *path, size_t max_b
 __attribute__((warn_unused_result)) int file_replace(const char *path, struct str content,
                                                      mode_t mode);
 
+// Whether nobody but its owner has rights to path: 0; -EACCES with what is wrong in text ("its mode
+// is 0644, so others can read it; chmod 0600"); or another negative errno.
+#define FILE_PRIVATE_TEXT 64
+__attribute__((warn_unused_result)) int file_is_private(const char *path,
+                                                        char text[FILE_PRIVATE_TEXT]);
+
 #endif

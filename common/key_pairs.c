@@ -17,14 +17,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECRET_PATH_BYTES 256 // zcert_load() cuts longer ones off
-#define FILE_BYTES 4096       // of a certificate
+#define FILE_BYTES 4096 // of a certificate
 
 const char *const key_pairs_own[KEY_PAIRS_OWN] = { "gateway", "queue",  "users",
                                                    "orders",  "search", "tap" };
 
 struct paths {
-    char secret[SECRET_PATH_BYTES];
+    char secret[KEY_PAIRS_SECRET_PATH_SIZE];
     char public_dir[PATH_MAX];
     char public[PATH_MAX];
     char old[PATH_MAX];

@@ -21,6 +21,7 @@
 
 #define KEY_PAIRS_NAME_SIZE 33 // of a service (PROTOCOL.md 2.2), and the NUL
 #define KEY_PAIRS_KEY_SIZE 41  // Z85 of 32 bytes, and the NUL
+#define KEY_PAIRS_SECRET_PATH_SIZE 256 // zcert_load() cuts longer paths off
 #define KEY_PAIRS_MAX 128      // identities: more services than one machine runs
 #define KEY_PAIRS_LEGACY "client"
 

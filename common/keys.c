@@ -227,11 +227,9 @@ int keys_read(const char *home, const char *name, size_t max_bytes, struct buf *
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s/secrets/%s", home, name);
     int r = n > 0 && (size_t)n < sizeof path ? file_read(path, max_bytes, content) : -ENAMETOOLONG;
-    struct stat st;
-    if (r == 0 && stat(path, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO))) {
-        (void)snprintf(error, KEYS_ERROR_SIZE,
-                       "%.400s: its mode is %04o, so others can read it; chmod 0600", path,
-                       (unsigned)st.st_mode & 07777);
+    char wrong[FILE_PRIVATE_TEXT];
+    if (r == 0 && file_is_private(path, wrong) == -EACCES) {
+        (void)snprintf(error, KEYS_ERROR_SIZE, "%.400s: %s", path, wrong);
         return -EACCES;
     }
     if (r < 0) {

@@ -435,15 +435,11 @@ static int open_curve(struct worker *w, const char *gateways, const char *queue)
     if (!strstr(gateways, "tcp://") && !strstr(queue, "tcp://")) {
         return 0;
     }
-    const char *dir = process_path(w->process, "secrets/curve", false);
-    char error[CURVE_ERROR_SIZE] = "out of memory";
-    int rc = dir ? curve_open(dir, w->service->name, 0, error, &w->curve) : -errno;
-    if (rc) {
-        process_fail(w->process, EXIT_CONFIG, "%s", error);
-    } else if (curve_is_legacy(w->curve)) {
-        log_warn("there is no key of %s in %s: using the one that all clients share; `sluice keys "
-                 "make %s`, then restart it",
-                 w->service->name, dir, w->service->name);
+    int rc = curve_open_for(w->process, w->service->name, 0, &w->curve);
+    if (rc == 0 && curve_is_legacy(w->curve)) {
+        log_warn("there is no key of %s in %s/secrets/curve: using the one that all clients share; "
+                 "`sluice keys make %s`, then restart it",
+                 w->service->name, w->config->common.home, w->service->name);
     }
     return rc;
 }

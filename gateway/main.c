@@ -177,13 +177,7 @@ static int open_curve(struct gateway *g)
     if (!is_tcp(g->config.bind) && !is_tcp(g->config.queue)) {
         return 0;
     }
-    const char *dir = process_path(g->process, "secrets/curve", false);
-    char error[CURVE_ERROR_SIZE] = "out of memory";
-    int rc = dir ? curve_open(dir, "gateway", 1, error, &g->curve) : -ENOMEM;
-    if (rc) {
-        process_fail(g->process, EXIT_CONFIG, "%s", error);
-    }
-    return rc;
+    return curve_open_for(g->process, "gateway", 1, &g->curve);
 }
 
 static int open_authenticator(struct gateway *g)

@@ -430,11 +430,8 @@ static int open_socket(struct server *s, const char *endpoint)
     static const char tcp[] = "tcp://";
     const struct zsocket_callbacks callbacks = { on_message, NULL, on_disconnect, s };
     if (strncmp(endpoint, tcp, sizeof tcp - 1) == 0) {
-        const char *keys = process_path(s->process, "secrets/curve", false);
-        char error[CURVE_ERROR_SIZE] = "out of memory";
-        int status = keys ? curve_open(keys, "queue", 1, error, &s->curve) : -errno;
+        int status = curve_open_for(s->process, "queue", 1, &s->curve);
         if (status) {
-            process_fail(s->process, EXIT_CONFIG, "%s", error);
             return status;
         }
     }
