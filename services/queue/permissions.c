@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "services/queue/permissions.h"
 
+#include "common/key_pairs.h"
 #include "proto/reader.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@ static const struct rule {
     const char *reads;    // topics must be below this; NULL: none, "": all
 } rules[] = {
     { "tap", true, true, "" },
-    { "client", true, true, "" }, // of older deployments: everything, as it always was
+    { KEY_PAIRS_LEGACY, true, true, "" }, // of older deployments: everything, as it always was
     { "gateway", false, false, "users" },
     { "queue", false, false, NULL },
     { NULL, false, true, "" },
@@ -21,7 +22,8 @@ static const struct rule {
 
 static const struct rule *rule_of(const char *identity)
 {
-    const struct rule *r = rules;
+    static const struct rule on_ipc = { NULL, true, true, "" };
+    const struct rule *r = identity ? rules : &on_ipc;
     while (r->identity && strcmp(r->identity, identity) != 0) {
         r++;
     }
@@ -36,34 +38,35 @@ static bool is_below(struct str name, const char *token, bool or_equal)
            (name.n == t.n ? or_equal : name.p[t.n] == '.' && name.n > t.n + 1);
 }
 
+// Whether it may use a name of topics, producers or groups: every one, or those of its own.
+static bool may_use(const char *identity, struct str name, bool or_equal)
+{
+    const struct rule *r = rule_of(identity);
+    return r->admin || (r->own && is_below(name, identity, or_equal));
+}
+
 bool permissions_admin(const char *identity)
 {
-    return !identity || rule_of(identity)->admin;
+    return rule_of(identity)->admin;
 }
 
 bool permissions_publish(const char *identity, struct str topic)
 {
-    return permissions_admin(identity) ||
-           (rule_of(identity)->own && is_below(topic, identity, false));
+    return may_use(identity, topic, false);
 }
 
 bool permissions_producer(const char *identity, struct str producer)
 {
-    return permissions_admin(identity) || !producer.p ||
-           (rule_of(identity)->own && is_below(producer, identity, false));
+    return !producer.p || may_use(identity, producer, false);
 }
 
 bool permissions_group(const char *identity, struct str group)
 {
-    return permissions_admin(identity) ||
-           (rule_of(identity)->own && is_below(group, identity, true));
+    return may_use(identity, group, true);
 }
 
 bool permissions_read(const char *identity, const struct queue_subscribe *f)
 {
-    if (permissions_admin(identity)) {
-        return true;
-    }
     const char *reads = rule_of(identity)->reads;
     if (!reads || !*reads) {
         return reads != NULL;
