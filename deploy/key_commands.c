@@ -77,9 +77,27 @@ static int make_one(const struct command *c, const char *name)
     return EXIT_OK;
 }
 
-static int run_make(const struct command *c, int n, char **names)
+// The pairs of the suite itself, and whatever else of its secrets is missing.
+static int make_own(const struct command *c)
 {
     char error[KEYS_ERROR_SIZE];
+    int lock = keys_lock(c->secrets);
+    if (lock < 0) {
+        return say(EXIT_FAILED, "%s: %s", c->secrets, strerror(-lock));
+    }
+    int status = EXIT_OK;
+    for (size_t i = 0; status == EXIT_OK && i < KEY_PAIRS_OWN; i++) {
+        status = make_one(c, key_pairs_own[i]);
+    }
+    (void)close(lock); // releases it, for keys_make() takes it too
+    if (status == EXIT_OK && keys_make(c->secrets, error) < 0) {
+        status = say(EXIT_FAILED, "%s", error);
+    }
+    return status;
+}
+
+static int make_named(const struct command *c, int n, char **names)
+{
     static struct key_pair pairs[KEY_PAIRS_MAX];
     for (int i = 0; i < n; i++) {
         int wrong = check_name(names[i]);
@@ -90,19 +108,11 @@ static int run_make(const struct command *c, int n, char **names)
                                            "deployments share; it is no longer made");
         }
     }
-    int made = n == 0 ? keys_make(c->secrets, error) : 0;
-    if (made < 0) {
-        return say(EXIT_FAILED, "%s", error);
-    }
     int lock = keys_lock(c->secrets);
     if (lock < 0) {
         return say(EXIT_FAILED, "%s: %s", c->secrets, strerror(-lock));
     }
-    int status = EXIT_OK;
-    for (size_t i = 0; n == 0 && status == EXIT_OK && i < KEY_PAIRS_OWN; i++) {
-        status = make_one(c, key_pairs_own[i]);
-    }
-    int known = n ? key_pairs_list(c->dir, pairs) : 0;
+    int status = EXIT_OK, known = key_pairs_list(c->dir, pairs);
     if (known > 0 && known + n > KEY_PAIRS_MAX) {
         status = say(EXIT_FAILED, "there would be more than %d identities", KEY_PAIRS_MAX);
     }
@@ -316,6 +326,26 @@ static int copy(const char *from, const char *to, const char *name)
     return rc;
 }
 
+static int copy_key(const struct command *c, const char *to, const char *name, const char *end)
+{
+    char file[KEY_PAIRS_NAME_SIZE + 32];
+    (void)snprintf(file, sizeof file, "curve/public/%.*s%s.key", KEY_PAIRS_NAME_SIZE - 1, name,
+                   end);
+    return copy(c->secrets, to, file);
+}
+
+// A key that is there but no more here. Most that are asked for are at neither place.
+static void remove_key(const struct command *c, const char *to, const char *name, const char *end)
+{
+    char here[PATH_MAX], there[PATH_MAX];
+    int a = snprintf(here, sizeof here, "%s/public/%s%s.key", c->dir, name, end);
+    int b = snprintf(there, sizeof there, "%s/curve/public/%s%s.key", to, name, end);
+    if (a > 0 && (size_t)a < sizeof here && b > 0 && (size_t)b < sizeof there &&
+        access(here, F_OK) && errno == ENOENT) {
+        (void)unlink(there);
+    }
+}
+
 // Public keys as they are now: those that were removed are removed there, too.
 static int copy_public(const struct command *c, const char *to)
 {
@@ -323,26 +353,15 @@ static int copy_public(const struct command *c, const char *to)
     char file[PATH_MAX];
     int n = key_pairs_list(c->dir, pairs);
     int rc = n < 0 ? n : 0;
-    for (int i = 0; rc == 0 && i < 2 * n; i++) {
-        const struct key_pair *k = &pairs[i / 2];
-        (void)snprintf(file, sizeof file, "curve/public/%s%s.key", k->name, i % 2 ? ".old" : "");
-        if (i % 2 ? k->old_key[0] : k->public_key[0]) {
-            rc = copy(c->secrets, to, file);
-        }
+    for (int i = 0; rc == 0 && i < n; i++) {
+        rc = pairs[i].public_key[0] ? copy_key(c, to, pairs[i].name, "") : 0;
+        rc = rc == 0 && pairs[i].old_key[0] ? copy_key(c, to, pairs[i].name, ".old") : rc;
     }
     (void)snprintf(file, sizeof file, "%s/curve", to);
     n = rc ? 0 : key_pairs_list(file, pairs);
     for (int i = 0; i < n; i++) {
-        char here[PATH_MAX];
-        for (int old = 0; old < 2; old++) {
-            const char *end = old ? ".old" : "";
-            int a = snprintf(here, sizeof here, "%s/public/%s%s.key", c->dir, pairs[i].name, end);
-            int b = snprintf(file, sizeof file, "%s/curve/public/%s%s.key", to, pairs[i].name, end);
-            if (a > 0 && (size_t)a < sizeof here && b > 0 && (size_t)b < sizeof file &&
-                access(here, F_OK) && errno == ENOENT) {
-                (void)unlink(file); // most are not there
-            }
-        }
+        remove_key(c, to, pairs[i].name, "");
+        remove_key(c, to, pairs[i].name, ".old");
     }
     return rc;
 }
@@ -353,7 +372,10 @@ static int make_dirs(const char *to)
     char path[PATH_MAX];
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
         int n = snprintf(path, sizeof path, "%s%s", to, below[i]);
-        if (n <= 0 || (size_t)n >= sizeof path || (mkdir(path, 0700) && errno != EEXIST)) {
+        if (n <= 0 || (size_t)n >= sizeof path) {
+            return -ENAMETOOLONG;
+        }
+        if (mkdir(path, 0700) && errno != EEXIST) {
             return -errno;
         }
     }
@@ -418,7 +440,7 @@ static int run_words(const struct command *c, int n, char **words)
     const char *verb = words[0];
     int status;
     if (strcmp(verb, "make") == 0) {
-        return run_make(c, n - 1, words + 1);
+        return n == 1 ? make_own(c) : make_named(c, n - 1, words + 1);
     }
     if (strcmp(verb, "rotate") == 0 || strcmp(verb, "retire") == 0) {
         bool rotate = strcmp(verb, "rotate") == 0;

@@ -255,6 +255,11 @@ class TestGatewayIdentities:
         assert admin.get("/v1/users/me").status == 200
         s.close()
 
+    def test_what_was_made_is_said(self):
+        with TcpSuite() as own:
+            for said in ("made", "is there"):
+                assert own.keys("make").splitlines() == [f"{name}: {said}" for name in IDENTITIES]
+
     def test_a_new_service_gets_a_key_while_everything_runs(self, suite, admin):
         assert "made" in suite.keys("make", "guests")
         s = suite.dealer("gateway", "guests")
