@@ -3,23 +3,24 @@
 # Whatever is done to the processes meanwhile, the ledger must agree afterwards with what the
 # services say and with what is in the queue: nothing acknowledged is lost, nothing happened twice.
 import collections
+import functools
 import http.client
 import itertools
 import threading
 import time
 
 from api import Client, new_key
+from crew import Crew
 from people import PASSWORD, fresh
 
 UNKNOWN = (502, 503, 504)  # truthful answers that leave open what happened, or say that nothing did
 
 
-class Load:
+class Load(Crew):
     """Runs until stop(); every worker thread has a connection and a person of its own."""
 
     def __init__(self, suite, admin, people, skus):
         self.suite, self.admin, self.people, self.skus = suite, admin, people, skus
-        self.ending = threading.Event()
         self.lock = threading.Lock()
         self.orders = {}  # id: order, of every 201
         self.keys = {}  # Idempotency-Key: (person, order id or None while unknown)
@@ -29,23 +30,12 @@ class Load:
         self.failed_reads = []  # safe requests that were not answered with 200
         self.wrong = []  # answers that are no truth at all
         self.counts = collections.Counter()
-        self.threads = []
-
-    def __enter__(self):
-        jobs = [(self.buy, person) for person in self.people] + [
-            (self.rename, self.people[0]),
-            (self.read, self.people[1]),
+        jobs = [(self.buy, person) for person in people] + [
+            (self.rename, people[0]),
+            (self.read, people[1]),
             (self.sign_up, None),
         ]
-        self.threads = [threading.Thread(target=self.run, args=job) for job in jobs]
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
+        super().__init__(*(functools.partial(self.run, *job) for job in jobs))
 
     def run(self, job, person):
         client = Client(self.suite.port, person.token if person else None)

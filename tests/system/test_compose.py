@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: MIT
 # deploy/docker-compose.yml with real containers, when a container engine answers; without one this
 # is skipped, and the reason printed.
+import functools
 import http.client
 import json
 import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 
 import pytest
 from api import Client, new_key
+from crew import Crew
 from people import ADMIN_EMAIL, Person, add_product, register
 from suite import PATIENCE, ROOT, SERVICES, free_port, wait_for
-from traffic import Traffic
 
 PROJECT = f"sluice-test-{os.getpid()}"
 IMAGE = "sluice-test"
@@ -326,7 +326,7 @@ def test_the_sandbox_is_in_force(compose):
             }
 
 
-class Clients(Traffic):
+class Clients(Crew):
     """Readers and buyers that go to the next gateway when theirs is gone, as a client does that
     knows several addresses. They note what they were told, and what was no answer at all."""
 
@@ -336,14 +336,15 @@ class Clients(Traffic):
         self.compose = compose
         self.sku = add_product(admin, stock=1_000_000)["sku"]
         self.people = [register(compose.port) for _ in range(count)]
-        self.ending = threading.Event()
         self.keys = {}  # Idempotency-Key: id of its order
         self.reads, self.retries, self.failures = 0, 0, []
-        self.threads = [
-            threading.Thread(target=self.work, args=(job, person))
-            for person in self.people
-            for job in (self.read, self.buy)
-        ]
+        super().__init__(
+            *(
+                functools.partial(self.work, job, person)
+                for person in self.people
+                for job in (self.read, self.buy)
+            )
+        )
 
     def work(self, job, person):
         clients = [Client(port, person.token) for port in self.compose.ports]
@@ -386,7 +387,7 @@ class Clients(Traffic):
     def wait_for_work(self, reads=100, orders=50):
         wanted = self.reads + reads, len(self.keys) + orders
         wait_for(
-            lambda: (self.reads, len(self.keys)) >= wanted and len(self.keys) >= wanted[1],
+            lambda: self.reads >= wanted[0] and len(self.keys) >= wanted[1],
             30,
             "clients are served",
         )

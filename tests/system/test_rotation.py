@@ -3,11 +3,11 @@
 import json
 import os
 import subprocess
-import threading
 import time
 
 import pytest
 from api import Client
+from crew import Crew
 from people import PASSWORD, register
 from suite import BUILD, run, wait_for
 
@@ -25,25 +25,14 @@ def signing(suite):
     return json.loads(suite.secret("signing/token.key"))["kid"]
 
 
-class Steady:
+class Steady(Crew):
     """Logs in and reads, again and again, with the newest token and the oldest; remembers what failed."""
 
     def __init__(self, port):
         self.person = register(port)
         self.oldest = self.person.token
         self.failed, self.count = [], 0
-        self.ending = threading.Event()
-        self.threads = [threading.Thread(target=job) for job in (self.read, self.read, self.log_in)]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
+        super().__init__(self.read, self.read, self.log_in)
 
     def check(self, answer, status):
         self.count += 1

@@ -1,35 +1,23 @@
 # SPDX-License-Identifier: MIT
 # Clients at work while something is done to the suite; what failed, and how long the slowest took.
-import threading
+import functools
 import time
 
 from api import Client
+from crew import Crew
 from people import add_product, register
 
 
-class Traffic:
+class Traffic(Crew):
     """Reads and keyed writes from several connections; every answer but success is a failure."""
 
     def __init__(self, suite, admin):
         self.port = suite.port
         self.ada = register(suite.port)
         self.sku = add_product(admin, stock=1_000_000)["sku"]
-        self.ending = threading.Event()
         self.failures, self.count, self.slowest = [], 0, 0
-        self.threads = [
-            threading.Thread(target=self.run, args=(kind,))
-            for kind in ("read", "write", "search", "new")
-        ]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *error):
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
+        kinds = ("read", "write", "search", "new")
+        super().__init__(*(functools.partial(self.run, kind) for kind in kinds))
 
     def run(self, kind):
         client = Client(self.port, self.ada.token)
