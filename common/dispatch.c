@@ -16,6 +16,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define SPARE_CALLS 64          // kept for reuse
 #define SPARE_REPLY_BYTES 65536 // a buffer that grew beyond is given back
@@ -213,16 +214,18 @@ static void answer_expired(struct call *c)
 
 // --- Stages
 
-// Slow computing takes the time that nobody else wants: with more of it than there are cores, every
-// request of every process would wait for a time slice. SCHED_IDLE gives way at once, which a low
-// nice value does not; both only mean something among processes that share a session or a cgroup.
-// Should it be refused, computing goes on as it was.
+// Slow computing gives way to requests: with more of it than there are cores, every request of every
+// process would wait for a time slice. A lower priority, not SCHED_IDLE: on a busy machine such a
+// thread gets no time at all, also while it holds what the loop waits for (the lock on the memory of
+// the process, which hashing maps and unmaps). Both only mean something among processes that share
+// a session or a cgroup. Should it be refused, computing goes on as it was.
 static void give_way(void)
 {
     static _Thread_local bool done;
     if (!done) {
         struct sched_param none = { .sched_priority = 0 };
-        (void)sched_setscheduler(0, SCHED_IDLE, &none); // 0: this thread
+        (void)sched_setscheduler(0, SCHED_BATCH, &none);         // 0: this thread
+        (void)setpriority(PRIO_PROCESS, 0, WORKER_COMPUTE_NICE); // so on Linux
         done = true;
     }
 }

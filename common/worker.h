@@ -23,6 +23,7 @@
 #include "proto/queue_frames.h"
 
 #define WORKER_COMPUTE_THREADS 2     // argon2id takes 19 MiB and a core each
+#define WORKER_COMPUTE_NICE 10       // of those threads: a tenth of the weight that others have
 #define WORKER_COMPUTE_QUEUE 64      // calls that wait for a thread; more get 503
 #define WORKER_HEARTBEAT_MS 250
 #define WORKER_IDEMPOTENCY_MS (24 * 3600 * 1000)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The worker protocol from the other side: a whole worker in Python, and single frames that a
 # gateway must refuse.
+import concurrent.futures
 import contextlib
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from python_worker import (
     ROUTES,
     WELCOME,
 )
-from people import register
+from people import Person, register
 from suite import PATIENCE, ROOT, Suite, wait_for
 from wire import Wire
 
@@ -416,3 +417,23 @@ class TestAnswers:
             following = peer.receive(300)
             first += [following] if following else []
         assert [result().status for result in results] == [200] * 10
+
+
+@pytest.mark.alone
+def test_a_busy_machine_does_not_keep_people_out():
+    """Hashing has a low priority. It must get its part all the same, and not hold up the worker."""
+    with Suite(SLUICE_RATE_LIMIT_AUTH="off") as own:
+        own.up()
+        people = [register(own.port) for _ in range(2)]
+        pid = own.pid("users-1")
+        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(6)]
+        try:
+            with concurrent.futures.ThreadPoolExecutor(len(people)) as pool:
+                for _ in range(3):
+                    list(pool.map(Person.log_in, people))
+        finally:
+            for process in busy:
+                process.kill()
+                process.wait()
+        assert own.pid("users-1") == pid
+        assert own.metrics("gateway-1")["sluice_gateway_workers_lost_total"] == 0
