@@ -19,7 +19,9 @@ def try_it(port):
     blocks = [commands for commands, _ in BLOCK.findall(README.read_text()) if "$api/v1/users" in commands or "$api/v1/orders" in commands]
     assert len(blocks) == 2, "README's 'Try it' is another one"
     script = "".join(blocks).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    return f"{{\n{script}}} > /dev/null\n"
+    # Events come behind the answers, and the page looks for all of them.
+    told = "until sluice-tap ls --topic orders.order.paid 2> /dev/null; do sleep 0.02; done"
+    return f"{{\n{script}{told}\n}} > /dev/null\n"
 
 
 @pytest.fixture(scope="module")
