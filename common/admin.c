@@ -1,76 +1,23 @@
 // SPDX-License-Identifier: MIT
 // One request per connection keeps this small: the request is collected in one buffer, answered
-// when its head is complete (a body is not wanted), and the connection is read empty until the peer
-// closes it, because closing with unread bytes would reset it and could take the answer away.
+// when its head is complete (a body is wanted only where a POST is), and the connection is read
+// empty until the peer closes it, because closing with unread bytes would reset it and could take
+// the answer away. A handler may answer later, or go on answering: a stream.
 #include "common/admin.h"
 
 #include "common/address.h"
+#include "common/admin_impl.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <llhttp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEAD_SIZE 512  // of an answer: a fixed set of headers
 #define LINGER_MS 1000 // how long a peer may take to close after the answer
 #define BACKLOG 32     // connections that the kernel holds while the loop is busy
-
-struct page {
-    const char *path;
-    admin_page_fn *write;
-    void *data;
-};
-
-union stream_handle {
-    uv_handle_t handle;
-    uv_stream_t stream;
-    uv_pipe_t pipe;
-    uv_tcp_t tcp;
-};
-
-//     FREE --accepted--> READING --head complete, or wrong--> ANSWERING --written--> LINGERING
-//      ^                    |                                     |                      |
-//      +------ CLOSING <----+---- peer closed, error, timer, -----+----------------------+
-//                                 admin_close()
-enum phase { FREE, READING, ANSWERING, LINGERING, CLOSING };
-
-struct connection {
-    struct admin *admin;
-    union stream_handle socket;
-    uv_timer_t timer;
-    uv_write_t write;
-    uv_shutdown_t shutdown;
-    enum phase phase;
-    int n_open; // handles that are not closed yet
-    llhttp_t parser;
-    size_t n_request;                  // bytes of request[] in use
-    size_t target_at, target_n;        // the request target, in request[]
-    char request[ADMIN_REQUEST_BYTES]; // once answered: what the peer still sends, for nothing
-    char head[HEAD_SIZE];
-    struct buf body;
-};
-
-struct listener {
-    struct admin *admin;
-    union stream_handle socket;
-    bool waiting; // a peer waits for a free connection; libuv accepts no more until it is taken
-    char *path;   // of a unix socket, to unlink; owned
-    ino_t inode;  // of that path: another process may have replaced it
-};
-
-struct admin {
-    uv_loop_t *loop;
-    size_t n_listeners;
-    size_t n_pages;
-    size_t n_open; // handles whose close callback has not run; with the last one this is freed
-    bool closing;
-    struct listener listeners[ADMIN_MAX_LISTENERS];
-    struct page pages[ADMIN_MAX_PAGES];
-    struct connection connections[ADMIN_MAX_CONNECTIONS]; // memory is not touched before it is used
-};
 
 static void on_connection(uv_stream_t *listener, int status);
 
@@ -116,15 +63,20 @@ static void on_connection_closed(uv_handle_t *handle)
     }
 }
 
-static void close_connection(struct connection *c)
+void admin_connection_close(struct connection *c)
 {
     assert(c->phase != FREE);
     if (c->phase == CLOSING) {
         return;
     }
+    bool handled = c->phase == HANDLING || c->phase == STREAMING;
+    c->admin->n_streams -= c->phase == STREAMING;
     c->phase = CLOSING;
     uv_close(&c->socket.handle, on_connection_closed);
     uv_close((uv_handle_t *)&c->timer, on_connection_closed);
+    if (handled && c->on_gone) {
+        c->on_gone(c->on_gone_data);
+    }
 }
 
 // --- Answering
@@ -132,13 +84,13 @@ static void close_connection(struct connection *c)
 static void on_shutdown(uv_shutdown_t *shutdown, int status)
 {
     if (status < 0 && status != UV_ECANCELED) {
-        close_connection(shutdown->data);
+        admin_connection_close(shutdown->data);
     }
 }
 
 static void on_linger_timer(uv_timer_t *timer)
 {
-    close_connection(timer->data);
+    admin_connection_close(timer->data);
 }
 
 static void on_written(uv_write_t *write, int status)
@@ -149,31 +101,46 @@ static void on_written(uv_write_t *write, int status)
     }
     assert(c->phase == ANSWERING);
     if (status < 0) {
-        close_connection(c);
+        admin_connection_close(c);
         return;
     }
     c->phase = LINGERING;
     c->shutdown.data = c;
     if (uv_shutdown(&c->shutdown, &c->socket.stream, on_shutdown) < 0 ||
         uv_timer_start(&c->timer, on_linger_timer, LINGER_MS, 0) < 0) {
-        close_connection(c);
+        admin_connection_close(c);
     }
 }
 
-// Sends head and c->body; without the body for HEAD. status is one that HTTP knows.
-static void send_answer(struct connection *c, int status, const char *media_type)
+struct methods {
+    const char *allow, *refusal;
+};
+
+// What a page (NULL: none) takes, in words.
+static const struct methods *methods_of(const struct page *page)
 {
-    assert(c->phase == READING);
+    static const struct methods methods[] = {
+        [ADMIN_TAKES_GET] = { "Allow: GET, HEAD\r\n", "GET and HEAD only" },
+        [ADMIN_TAKES_POST] = { "Allow: POST\r\n", "POST only" },
+        [ADMIN_TAKES_GET_AND_PUT] = { "Allow: GET, HEAD, PUT\r\n", "GET, HEAD and PUT only" },
+    };
+    return &methods[page ? page->takes : ADMIN_TAKES_GET];
+}
+
+void admin_connection_answer(struct connection *c, int status, const char *media_type,
+                             const char *fields)
+{
+    assert(c->phase == READING || c->phase == HANDLING);
     int n = snprintf(c->head, sizeof(c->head),
                      "HTTP/1.1 %d %s\r\n"
                      "Content-Type: %s\r\n"
                      "Content-Length: %zu\r\n"
-                     "%s"
+                     "%s%s"
                      "Cache-Control: no-store\r\n"
                      "X-Content-Type-Options: nosniff\r\n"
                      "Connection: close\r\n\r\n",
                      status, llhttp_status_name((llhttp_status_t)status), media_type, c->body.len,
-                     status == 405 ? "Allow: GET, HEAD\r\n" : "");
+                     status == 405 ? methods_of(c->page)->allow : "", fields);
     assert(n > 0 && n < HEAD_SIZE);
     c->phase = ANSWERING;
     bool head_only = c->parser.method == HTTP_HEAD;
@@ -183,11 +150,11 @@ static void send_answer(struct connection *c, int status, const char *media_type
     };
     c->write.data = c;
     if (uv_write(&c->write, &c->socket.stream, parts, head_only ? 1 : 2, on_written) < 0) {
-        close_connection(c);
+        admin_connection_close(c);
     }
 }
 
-static void send_error(struct connection *c, int status, const char *text)
+void admin_connection_refuse(struct connection *c, int status, const char *text)
 {
     buf_reset(&c->body);
     buf_append_z(&c->body, text);
@@ -195,7 +162,7 @@ static void send_error(struct connection *c, int status, const char *text)
     if (!buf_ok(&c->body)) {
         buf_reset(&c->body); // no memory for a sentence: the status must do
     }
-    send_answer(c, status, "text/plain; charset=utf-8");
+    admin_connection_answer(c, status, "text/plain; charset=utf-8", "");
 }
 
 static void send_not_found(struct connection *c)
@@ -208,7 +175,7 @@ static void send_not_found(struct connection *c)
     if (!buf_ok(&c->body)) {
         buf_reset(&c->body);
     }
-    send_answer(c, 404, "text/plain; charset=utf-8");
+    admin_connection_answer(c, 404, "text/plain; charset=utf-8", "");
 }
 
 static void send_page(struct connection *c, const struct page *page, struct str query)
@@ -217,62 +184,161 @@ static void send_page(struct connection *c, const struct page *page, struct str 
     int status = page->write(query, &c->body, &media_type, page->data);
     assert(status >= 200 && status <= 599);
     if (buf_ok(&c->body)) {
-        send_answer(c, status, media_type);
+        admin_connection_answer(c, status, media_type, "");
     } else {
-        send_error(c, 500,
-                   buf_error(&c->body) == -ENOMEM ? "no memory for this page"
-                                                  : "page is too large");
+        admin_connection_refuse(c, 500,
+                                buf_error(&c->body) == -ENOMEM ? "no memory for this page"
+                                                               : "page is too large");
     }
+}
+
+struct str admin_connection_path(const struct connection *c, struct str *ret_query)
+{
+    struct str path = admin_connection_text(c, c->target);
+    *ret_query = (struct str){ NULL, 0 };
+    const char *mark = path.n ? memchr(path.p, '?', path.n) : NULL;
+    if (mark) {
+        *ret_query = (struct str){ mark + 1, path.n - (size_t)(mark + 1 - path.p) };
+        path.n = (size_t)(mark - path.p);
+    }
+    return path;
+}
+
+static const struct page *find_page(const struct connection *c)
+{
+    struct str query, path = admin_connection_path(c, &query);
+    for (size_t i = 0; i < c->admin->n_pages; i++) {
+        if (str_eq(str_of(c->admin->pages[i].path), path)) {
+            return &c->admin->pages[i];
+        }
+    }
+    return NULL;
+}
+
+// Whether the method is one that the page (NULL: none) takes.
+static bool takes_method(const struct page *page, const llhttp_t *parser)
+{
+    enum admin_takes takes = page ? page->takes : ADMIN_TAKES_GET;
+    if (takes == ADMIN_TAKES_POST || parser->method == HTTP_POST) {
+        return takes == ADMIN_TAKES_POST && parser->method == HTTP_POST;
+    }
+    return parser->method == HTTP_GET || parser->method == HTTP_HEAD ||
+           (takes == ADMIN_TAKES_GET_AND_PUT && parser->method == HTTP_PUT);
+}
+
+static void handle(struct connection *c)
+{
+    c->phase = HANDLING;
+    c->on_gone = NULL;
+    c->page->on_request((struct admin_request *)c, c->page->data);
 }
 
 static void answer(struct connection *c)
 {
+    struct str query;
     if (c->parser.http_major != 1) {
-        send_error(c, 505, "HTTP/1.1 or HTTP/1.0 only");
-        return;
+        admin_connection_refuse(c, 505, "HTTP/1.1 or HTTP/1.0 only");
+    } else if (!takes_method(c->page, &c->parser)) {
+        admin_connection_refuse(c, 405, methods_of(c->page)->refusal);
+    } else if (c->refused == 411) {
+        admin_connection_refuse(c, 411, "a body needs a Content-Length");
+    } else if (c->refused) {
+        admin_connection_refuse(c, c->refused, "the body is too long");
+    } else if (!c->page) {
+        send_not_found(c);
+    } else if (c->page->write) {
+        (void)admin_connection_path(c, &query);
+        send_page(c, c->page, query);
+    } else {
+        handle(c);
     }
-    if (c->parser.method != HTTP_GET && c->parser.method != HTTP_HEAD) {
-        send_error(c, 405, "GET and HEAD only");
-        return;
-    }
-    struct str path = { c->request + c->target_at, c->target_n };
-    struct str query = { NULL, 0 };
-    const char *mark = path.n ? memchr(path.p, '?', path.n) : NULL;
-    if (mark) {
-        query = (struct str){ mark + 1, path.n - (size_t)(mark + 1 - path.p) };
-        path.n = (size_t)(mark - path.p);
-    }
-    for (size_t i = 0; i < c->admin->n_pages; i++) {
-        if (str_eq(str_of(c->admin->pages[i].path), path)) {
-            send_page(c, &c->admin->pages[i], query);
-            return;
-        }
-    }
-    send_not_found(c);
 }
 
 // --- Reading
 
-// The target may come in several pieces; they are one stretch of request[].
+// What is parsed may come in several pieces; they are one stretch of request[].
+static int extend(struct connection *c, struct span *span, const char *at, size_t n)
+{
+    if (span->n == 0) {
+        span->at = (size_t)(at - c->request);
+    }
+    span->n += n;
+    assert(span->at + span->n <= sizeof(c->request));
+    return 0;
+}
+
 static int on_url(llhttp_t *parser, const char *at, size_t n)
 {
     struct connection *c = parser->data;
-    if (c->target_n == 0) {
-        c->target_at = (size_t)(at - c->request);
+    return extend(c, &c->target, at, n);
+}
+
+static int on_header_field(llhttp_t *parser, const char *at, size_t n)
+{
+    struct connection *c = parser->data;
+    return extend(c, &c->name, at, n);
+}
+
+static int on_header_value(llhttp_t *parser, const char *at, size_t n)
+{
+    struct connection *c = parser->data;
+    return extend(c, &c->value, at, n);
+}
+
+static int on_header_value_complete(llhttp_t *parser)
+{
+    static const char *const names[ADMIN_FIELDS] = { [ADMIN_ACCEPT] = "accept",
+                                                     [ADMIN_AUTHORIZATION] = "authorization",
+                                                     [ADMIN_CONTENT_TYPE] = "content-type" };
+    struct connection *c = parser->data;
+    struct str name = admin_connection_text(c, c->name), value = admin_connection_text(c, c->value);
+    while (value.n > 0 && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t')) {
+        value.n--;
     }
-    c->target_n += n;
-    assert(c->target_at + c->target_n <= sizeof(c->request));
+    for (int i = 0; i < ADMIN_FIELDS; i++) {
+        if (name.n == strlen(names[i]) && strncasecmp(name.p, names[i], name.n) == 0) {
+            c->twice = c->twice || c->fields[i].n > 0;
+            c->fields[i] = (struct span){ c->value.at, value.n };
+        }
+    }
+    c->name.n = c->value.n = 0;
     return 0;
 }
 
 static int on_headers_complete(llhttp_t *parser)
 {
+    struct connection *c = parser->data;
+    c->page = find_page(c);
+    if (!c->page || c->page->takes != ADMIN_TAKES_POST || parser->method != HTTP_POST) {
+        return HPE_PAUSED; // a body, or a next request, is not read
+    }
+    if (parser->flags & F_CHUNKED) {
+        c->refused = 411;
+    } else if (parser->content_length > ADMIN_BODY_BYTES) {
+        c->refused = 413;
+    }
+    return c->refused ? HPE_PAUSED : 0;
+}
+
+static int on_body(llhttp_t *parser, const char *at, size_t n)
+{
+    struct connection *c = parser->data;
+    return extend(c, &c->body_span, at, n);
+}
+
+static int on_message_complete(llhttp_t *parser)
+{
     (void)parser;
-    return HPE_PAUSED; // a body, or a next request, is not read
+    return HPE_PAUSED;
 }
 
 static const llhttp_settings_t settings = { .on_url = on_url,
-                                            .on_headers_complete = on_headers_complete };
+                                            .on_header_field = on_header_field,
+                                            .on_header_value = on_header_value,
+                                            .on_header_value_complete = on_header_value_complete,
+                                            .on_headers_complete = on_headers_complete,
+                                            .on_body = on_body,
+                                            .on_message_complete = on_message_complete };
 
 static void parse(struct connection *c, size_t n)
 {
@@ -282,9 +348,11 @@ static void parse(struct connection *c, size_t n)
     if (e == HPE_PAUSED || e == HPE_PAUSED_UPGRADE) {
         answer(c);
     } else if (e != HPE_OK) {
-        send_error(c, 400, "not an HTTP/1.1 request");
+        admin_connection_refuse(c, 400, "not an HTTP/1.1 request");
+    } else if (c->n_request == sizeof(c->request) && c->page) {
+        admin_connection_refuse(c, 413, "head and body are too long");
     } else if (c->n_request == sizeof(c->request)) {
-        send_error(c, 431, "request line and headers are too long");
+        admin_connection_refuse(c, 431, "request line and headers are too long");
     }
 }
 
@@ -292,9 +360,9 @@ static void on_read_timer(uv_timer_t *timer)
 {
     struct connection *c = timer->data;
     if (c->phase == READING && c->n_request > 0) {
-        send_error(c, 408, "the request took too long");
+        admin_connection_refuse(c, 408, "the request took too long");
     } else {
-        close_connection(c);
+        admin_connection_close(c);
     }
 }
 
@@ -312,11 +380,11 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     (void)buf;
     struct connection *c = stream->data;
     if (n < 0) {
-        // After a half-close by the peer the answer is still wanted.
-        if (n == UV_EOF && c->phase == ANSWERING) {
+        // After a half-close by the peer the answer is still wanted; a stream is not.
+        if (n == UV_EOF && (c->phase == ANSWERING || c->phase == HANDLING)) {
             uv_read_stop(stream);
         } else {
-            close_connection(c);
+            admin_connection_close(c);
         }
     } else if (n > 0 && c->phase == READING) {
         parse(c, (size_t)n);
@@ -350,7 +418,12 @@ static void init_connection(struct connection *c, struct admin *a, uv_handle_typ
     assert(c->phase == FREE);
     c->admin = a;
     c->phase = READING;
-    c->n_request = c->target_at = c->target_n = 0;
+    c->n_request = 0;
+    c->page = NULL;
+    c->refused = 0;
+    c->twice = false;
+    c->target = c->name = c->value = c->body_span = (struct span){ 0, 0 };
+    memset(c->fields, 0, sizeof c->fields);
     buf_init(&c->body, ADMIN_PAGE_BYTES);
     llhttp_init(&c->parser, HTTP_REQUEST, &settings);
     c->parser.data = c;
@@ -385,7 +458,7 @@ static void on_connection(uv_stream_t *stream, int status)
     }
     init_connection(c, l->admin, stream->type);
     if (start_connection(c, stream) < 0) {
-        close_connection(c);
+        admin_connection_close(c);
     }
 }
 
@@ -467,17 +540,30 @@ int admin_open(uv_loop_t *loop, const char *addresses, struct admin **ret_admin)
     return 0;
 }
 
-int admin_page(struct admin *a, const char *path, admin_page_fn *page, void *data)
+static int add_page(struct admin *a, const struct page *page)
 {
-    assert(path[0] == '/');
     if (!a) {
         return 0;
     }
     if (a->n_pages == ADMIN_MAX_PAGES) {
         return -ENOSPC;
     }
-    a->pages[a->n_pages++] = (struct page){ .path = path, .write = page, .data = data };
+    a->pages[a->n_pages++] = *page;
     return 0;
+}
+
+int admin_page(struct admin *a, const char *path, admin_page_fn *page, void *data)
+{
+    assert(path[0] == '/');
+    return add_page(a, &(struct page){ .path = path, .write = page, .data = data });
+}
+
+int admin_handle(struct admin *a, const char *path, enum admin_takes takes, admin_handler_fn *f,
+                 void *data)
+{
+    assert(path[0] == '/');
+    return add_page(a,
+                    &(struct page){ .path = path, .on_request = f, .takes = takes, .data = data });
 }
 
 static void close_listener(struct listener *l)
@@ -500,7 +586,7 @@ void admin_close(struct admin **admin)
     a->n_open++; // so that it lives through this function
     for (size_t i = 0; i < ADMIN_MAX_CONNECTIONS; i++) {
         if (a->connections[i].phase != FREE) {
-            close_connection(&a->connections[i]);
+            admin_connection_close(&a->connections[i]);
         }
     }
     for (size_t i = 0; i < a->n_listeners; i++) {

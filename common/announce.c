@@ -17,6 +17,7 @@ struct announcement {
     struct frame_hello hello;
     struct buf operations[FRAME_MAX_ROUTES];
     struct buf schemas[FRAME_MAX_SCHEMAS];
+    struct buf events[FRAME_MAX_EVENTS];
     const struct message *messages[FRAME_MAX_SCHEMAS]; // whose schemas these are
     char hash[2 * HASH_BYTES + 1];
     char *instance;
@@ -209,6 +210,10 @@ static size_t problems_of(const struct route *r, enum problem *list)
         n = add_problem(list, n, PROBLEM_PRECONDITION_FAILED);
         n = add_problem(list, n, PROBLEM_PRECONDITION_REQUIRED);
     }
+    if (r->write) {
+        n = add_problem(list, n, PROBLEM_STORE_UNAVAILABLE);
+        n = add_problem(list, n, PROBLEM_OUTBOX_FULL);
+    }
     n = add_problem(list, n, PROBLEM_OVERLOADED);
     n = add_problem(list, n, PROBLEM_UNAVAILABLE);
     return add_problem(list, n, PROBLEM_DEADLINE_EXCEEDED);
@@ -248,8 +253,9 @@ static void operation(struct buf *b, const struct service *s, const struct route
 
 // --- Schemas
 
-// Notes m and every message inside it. Returns -ENOSPC over FRAME_MAX_SCHEMAS.
-static int note_message(struct announcement *a, const struct message *m)
+// Notes m and every message inside it, unless it was before. closed: it is only asked with, and never
+// answered. Returns -ENOSPC over FRAME_MAX_SCHEMAS.
+static int note_message(struct announcement *a, const struct message *m, bool closed)
 {
     if (!m) {
         return 0;
@@ -266,13 +272,36 @@ static int note_message(struct announcement *a, const struct message *m)
     a->messages[n] = m;
     a->hello.n_schemas = n + 1;
     buf_init(&a->schemas[n], TEXT_BYTES);
-    message_schema(m, &a->schemas[n]);
+    message_schema(m, closed, &a->schemas[n]);
     a->hello.schemas[n] = (struct frame_pair){ str_of(m->name), buf_str(&a->schemas[n]) };
     int rc = buf_error(&a->schemas[n]);
     for (size_t i = 0; !rc && i < m->n_fields; i++) {
-        rc = note_message(a, m->fields[i].sub);
+        rc = note_message(a, m->fields[i].sub, closed);
     }
     return rc;
+}
+
+// --- Events
+
+static int describe_event(struct announcement *a, const struct event_kind *kind, size_t i)
+{
+    struct buf *b = &a->events[i];
+    buf_init(b, TEXT_BYTES);
+    buf_append_char(b, '{');
+    json_string(b, "name", kind->topic);
+    buf_append_char(b, ',');
+    json_string(b, "summary", kind->summary);
+    buf_append_z(b, ",\"description\":\"Key and subject: the ");
+    buf_append_json(b, str_of(kind->key));
+    buf_printf(b,
+               ".\",\"contentType\":\"application/vnd.msgpack\","
+               "\"traits\":[{\"$ref\":\"#/components/messageTraits/event\"}],"
+               "\"payload\":{\"$ref\":\"#/components/schemas/%s\"}}",
+               kind->message->name);
+    a->hello.events[i] = (struct frame_pair){ str_of(kind->topic), buf_str(b) };
+    a->hello.n_events = i + 1;
+    int rc = buf_error(b);
+    return rc ? rc : note_message(a, kind->message, false);
 }
 
 // --- Routes
@@ -296,7 +325,9 @@ static int describe_route(struct announcement *a, const struct service *s, size_
                                .body = r->body,
                                .deadline_ms = r->deadline_ms,
                                .sensitive = r->sensitive,
-                               .internal = r->internal };
+                               .internal = r->internal,
+                               .load = route_class(r),
+                               .low = r->low };
     if (strcmp(r->method, "GET") == 0) {
         want_header(f, "if-none-match");
     }
@@ -310,11 +341,10 @@ static int describe_route(struct announcement *a, const struct service *s, size_
     operation(&a->operations[i], s, r);
     f->operation = buf_str(&a->operations[i]);
     int rc = buf_error(&a->operations[i]);
-    rc = rc ? rc : note_message(a, r->request);
-    return rc ? rc : note_message(a, r->reply);
+    return rc ? rc : note_message(a, r->reply, false);
 }
 
-// Names the table: the hash of everything that a HELLO says of routes and schemas.
+// Names the table: the hash of everything that a HELLO says of routes, schemas and events.
 static int name_table(struct announcement *a)
 {
     unsigned char hash[HASH_BYTES];
@@ -334,7 +364,7 @@ static int name_table(struct announcement *a)
 int announce_new(const struct service *service, const char *instance, uint32_t capacity,
                  struct announcement **ret_announcement)
 {
-    assert(service->n_routes <= FRAME_MAX_ROUTES);
+    assert(service->n_routes <= FRAME_MAX_ROUTES && service->n_events <= FRAME_MAX_EVENTS);
     struct announcement *a = calloc(1, sizeof *a);
     int rc = a ? 0 : -ENOMEM;
     if (rc) {
@@ -342,9 +372,17 @@ int announce_new(const struct service *service, const char *instance, uint32_t c
     }
     a->hello.protocol = FRAME_PROTOCOL_VERSION;
     a->hello.service = str_of(service->name);
+    a->hello.summary = str_of(service->summary ? service->summary : "");
     a->hello.n_routes = service->n_routes;
     for (size_t i = 0; !rc && i < service->n_routes; i++) {
         rc = describe_route(a, service, i);
+    }
+    for (size_t i = 0; !rc && i < service->n_events; i++) {
+        rc = describe_event(a, &service->events[i], i);
+    }
+    // After everything that is answered or published: what is part of both stays open.
+    for (size_t i = 0; !rc && i < service->n_routes; i++) {
+        rc = note_message(a, service->routes[i].request, true);
     }
     // The table is named before what differs between the workers that share it.
     rc = rc ? rc : name_table(a);
@@ -374,6 +412,9 @@ void announce_destroy(struct announcement **announcement)
     }
     for (size_t i = 0; i < FRAME_MAX_SCHEMAS; i++) {
         buf_fini(&a->schemas[i]);
+    }
+    for (size_t i = 0; i < FRAME_MAX_EVENTS; i++) {
+        buf_fini(&a->events[i]);
     }
     free(a->instance);
     free(a);

@@ -295,15 +295,25 @@ int call_problem(struct call *c, enum problem p, const char *detail, ...)
     return 0;
 }
 
+bool call_is_store_failure(int error)
+{
+    return error == -EIO || error == -ENOSPC || error == -EROFS || error == -EAGAIN ||
+           error == -EBUSY || error == -EUCLEAN;
+}
+
 void call_fail(struct call *c, int error)
 {
     call_discard_answer(c);
     c->failure = error;
-    bool store = error == -EIO || error == -ENOSPC || error == -EROFS || error == -EAGAIN ||
-                 error == -EBUSY || error == -EUCLEAN;
-    call_problem(c, store ? PROBLEM_STORE_UNAVAILABLE : PROBLEM_INTERNAL, NULL);
-    if (store) {
-        call_reply_header(c, "retry-after", "1");
+    bool store = call_is_store_failure(error);
+    bool full = error == -ENOBUFS;
+    call_problem(c,
+                 full    ? PROBLEM_OUTBOX_FULL
+                 : store ? PROBLEM_STORE_UNAVAILABLE
+                         : PROBLEM_INTERNAL,
+                 NULL);
+    if (full || store) {
+        call_reply_header(c, "retry-after", full ? "5" : "1");
     }
 }
 
@@ -379,16 +389,26 @@ bool call_precondition(struct call *c, int64_t version)
 
 // --- Events
 
-int call_event(struct call *c, const char *topic, struct str key, const struct message *m,
-               const void *object)
+static bool is_announced(const struct service *s, const struct event_kind *kind)
+{
+    for (size_t i = 0; i < s->n_events; i++) {
+        if (&s->events[i] == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int call_event(struct call *c, const struct event_kind *kind, struct str key, const void *object)
 {
     assert(c->stage == CALL_WRITE);
+    assert(is_announced(c->service, kind));
     char traceparent[TRACEPARENT_TEXT + 1];
     struct str source = call_printf(c, "/sluice/%s", c->service->name);
     struct buf data;
     buf_init(&data, QUEUE_MAX_EVENT_BYTES - 2048); // the rest of an event is far below 2 KiB
-    message_pack(m, object, &data);
-    struct event e = { .topic = str_of(topic),
+    message_pack(kind->message, object, &data);
+    struct event e = { .topic = str_of(kind->topic),
                        .key = key,
                        .subject = key,
                        .source = source,

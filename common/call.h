@@ -8,6 +8,7 @@
 #include "common/cursor.h"
 #include "common/db.h"
 #include "common/trace.h"
+#include "proto/event_kind.h"
 #include "proto/frames.h"
 #include "proto/message.h"
 #include "proto/problems.h"
@@ -116,10 +117,11 @@ bool call_precondition(struct call *c, int64_t version);
 
 void call_etag(struct call *c, int64_t version);
 
-// --- Events. Writes an event into the outbox, in this call's transaction; only in `write`. Returns 0 or a
-// negative errno, which the handler returns.
-__attribute__((warn_unused_result)) int call_event(struct call *c, const char *topic, struct str key,
-                                                   const struct message *m, const void *object);
+// --- Events. Writes an event into the outbox, in this call's transaction; only in `write`. kind is one of
+// the service's own `events`, and object a struct of its message. Returns 0 or a negative errno, which the
+// handler returns.
+__attribute__((warn_unused_result)) int call_event(struct call *c, const struct event_kind *kind, struct str key,
+                                                   const void *object);
 
 // --- Cursors: opaque, sealed position of a keyset list, bound to the route and its
 // filters (common/cursor.h).

@@ -24,7 +24,7 @@ struct call_error {
 
 struct call {
     struct call *next, *prev;     // in the dispatcher's list of calls
-    struct call *next_waiting;    // in the queue for a pool thread
+    struct call *next_waiting;    // in the intake, or in the queue for a pool thread
     struct dispatch *dispatch;
     struct gateway_link *link;    // where the answer goes; NULL once that connection is lost
     struct arena arena;
@@ -43,8 +43,10 @@ struct call {
     int64_t now_ms;               // wall clock at arrival
     int64_t arrived_us, started_us, deadline_us;
     int64_t store_us, wait_us;    // in the store; waiting for a pool thread
+    int64_t submitted_us, turn_us; // given to the store; waiting there for the turn
     atomic_bool cancelled;
     bool keep;                    // call_keep()
+    bool tells;                   // it got to what its class is about: its times say something
 
     struct str key;               // Idempotency-Key without quotes; p == NULL: none
     struct str scope;             // whose key it is, for what
@@ -65,6 +67,10 @@ __attribute__((format(printf, 3, 4))) void call_parameter_error(struct call *c, 
 
 // Forgets an answer that was begun, so that another can be given.
 void call_discard_answer(struct call *c);
+
+// Whether this negative errno is the store's own failure, and not the handler's: call_fail() answers
+// that it is not available.
+bool call_is_store_failure(int error);
 
 // Answers for a stage that failed with a negative errno.
 void call_fail(struct call *c, int error);

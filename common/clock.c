@@ -4,6 +4,7 @@
 #include "common/clock.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <time.h>
 
 static int64_t now_us(clockid_t which)
@@ -32,4 +33,21 @@ int64_t clock_wall_ms(void)
 int64_t clock_wall_us(void)
 {
     return now_us(CLOCK_REALTIME);
+}
+
+static int64_t first_wall_ms, first_boot_ms;
+
+static void note_first(void)
+{
+    first_wall_ms = clock_wall_ms();
+    first_boot_ms = now_us(CLOCK_BOOTTIME) / 1000; // goes on while the machine sleeps
+}
+
+int64_t clock_aging_ms(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, note_first); // cannot fail
+    int64_t passed = first_wall_ms + now_us(CLOCK_BOOTTIME) / 1000 - first_boot_ms;
+    int64_t wall = clock_wall_ms();
+    return wall < passed ? wall : passed;
 }

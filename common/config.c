@@ -302,7 +302,8 @@ static int set_from_file(struct loading *l, const char *variable, const char *pa
     if (r < 0) {
         name_value(l->error, variable, path);
         buf_printf(l->error, ", a file that cannot be read: %s", strerror(-r));
-        r = r == -ENOMEM ? r : -EINVAL;
+        bool passes = r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EIO;
+        r = passes ? r : -EINVAL;
     } else {
         struct str value = buf_str(&content);
         if (value.n > 0 && value.p[value.n - 1] == '\n') {
@@ -324,14 +325,22 @@ static const char *environment(const char *name)
     return value && *value ? value : NULL;
 }
 
+#define FILE_NAME_SIZE 128
+
+// Of the variable that has the path of a secret's file.
+static void name_of_file(const struct config_option *o, char out[FILE_NAME_SIZE])
+{
+    int n = snprintf(out, FILE_NAME_SIZE, "%s_FILE", o->name);
+    assert(n > 0 && n < FILE_NAME_SIZE);
+}
+
 static int load_option(struct loading *l)
 {
     const struct config_option *o = l->option;
     const char *value = environment(o->name);
     if (o->kind == CONFIG_SECRET) {
-        char file_name[128];
-        int n = snprintf(file_name, sizeof(file_name), "%s_FILE", o->name);
-        assert(n > 0 && (size_t)n < sizeof(file_name));
+        char file_name[FILE_NAME_SIZE];
+        name_of_file(o, file_name);
         const char *path = environment(file_name);
         if (path && value) {
             buf_printf(l->error, "%s and %s are both set; allowed: one of them", o->name,
@@ -388,24 +397,70 @@ void config_free(const struct config_option *table, void *config)
     }
 }
 
+// --- Printing
+
+static const char *source_of(const struct config_option *o)
+{
+    char file_name[FILE_NAME_SIZE];
+    if (environment(o->name)) {
+        return "environment";
+    }
+    name_of_file(o, file_name);
+    return o->kind == CONFIG_SECRET && environment(file_name) ? "file" : "default";
+}
+
+static void print_value(const struct config_option *o, const void *slot, struct buf *out)
+{
+    if (o->kind == CONFIG_SECRET) {
+        buf_printf(out, "\"secret\":true,\"set\":%s", *(char *const *)slot ? "true" : "false");
+    } else if (is_text(o->kind) && !*(char *const *)slot) {
+        buf_append_z(out, "\"value\":null");
+    } else {
+        buf_append_z(out, "\"value\":\"");
+        if (is_text(o->kind)) {
+            buf_append_json(out, str_of(*(char *const *)slot));
+        } else if (o->kind == CONFIG_BOOLEAN) {
+            buf_append_z(out, *(const int64_t *)slot ? "true" : "false");
+        } else {
+            print_number(out, o, *(const int64_t *)slot);
+        }
+        buf_append_char(out, '"');
+    }
+}
+
+void config_print(const struct config_option *table, const void *config, struct buf *out)
+{
+    buf_append_char(out, '[');
+    for (const struct config_option *o = table; o->name; o++) {
+        buf_printf(out, "%s\n{\"name\":\"%s\",", o == table ? "" : ",", o->name);
+        print_value(o, (const char *)config + o->offset, out);
+        buf_printf(out, ",\"source\":\"%s\"}", source_of(o));
+    }
+    buf_append_z(out, "\n]\n");
+}
+
+void config_describe(const struct config_option *option, struct buf *text)
+{
+    print_allowed(text, option);
+    if (option->flag) {
+        buf_printf(text, ", or %s for true", option->flag);
+    }
+    if (option->fallback && *option->fallback) {
+        buf_printf(text, "; default: %s", option->fallback);
+    }
+}
+
 void config_help(const struct config_option *table, FILE *out)
 {
     fputs("Environment:\n", out);
     for (const struct config_option *o = table; o->name; o++) {
-        struct buf allowed;
-        buf_init(&allowed, CONFIG_ERROR_SIZE);
-        print_allowed(&allowed, o);
+        struct buf values;
+        buf_init(&values, CONFIG_ERROR_SIZE);
+        config_describe(o, &values);
         fprintf(out, "  %s%s\n      %s\n", o->name,
                 o->kind == CONFIG_SECRET ? ", or a file's path in the same name with _FILE" : "",
                 o->help);
-        fprintf(out, "      %.*s", STR_ARG(buf_str(&allowed)));
-        if (o->flag) {
-            fprintf(out, ", or %s for true", o->flag);
-        }
-        if (o->fallback && *o->fallback) {
-            fprintf(out, "; default: %s", o->fallback);
-        }
-        fputc('\n', out);
-        buf_fini(&allowed);
+        fprintf(out, "      %.*s\n", STR_ARG(buf_str(&values)));
+        buf_fini(&values);
     }
 }

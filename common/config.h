@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct buf;
+
 enum config_kind {
     CONFIG_STRING,   // char *; min..max bytes, no control characters
     CONFIG_INTEGER,  // int64_t
@@ -51,9 +53,9 @@ struct config_option {
 #define CONFIG_ERROR_SIZE 512
 #define CONFIG_FILE_BYTES 65536 // of a NAME_FILE: far above any key or password
 
-// Fills config (cleared by the caller) from the environment. Returns 0, or -EINVAL with one line in
-// error that names the variable, its value (not a secret's) and what is allowed. Strings are owned
-// by config until config_free().
+// Fills config (cleared by the caller) from the environment. Returns 0; or, with one line in error
+// that names the variable, -EINVAL with its value (not a secret's) and what is allowed; or -ENOMEM,
+// -EMFILE, -ENFILE or -EIO, which may pass. Strings are owned by config until config_free().
 __attribute__((warn_unused_result)) int config_load(const struct config_option *table, void *config,
                                                     char error[CONFIG_ERROR_SIZE]);
 
@@ -64,8 +66,19 @@ void config_forget_secrets(const struct config_option *table);
 // Frees the strings that config_load() made; config may be half filled.
 void config_free(const struct config_option *table, void *config);
 
+struct buf;
+
+// Appends which values an option takes, and its default: "an integer from 1 to 9; default: 5".
+void config_describe(const struct config_option *option, struct buf *text);
+
 // Prints every option with type, default, limits and help, as the end of a --help text.
 void config_help(const struct config_option *table, FILE *out);
+
+// Appends every option as a JSON array, an object a line: {"name","value","source"}. value is what
+// config has, as one would write it, or null when there is none; a secret has "secret":true
+// instead, and "set". source is "environment", "file" (of a secret) or "default". Call it before
+// config_forget_secrets().
+void config_print(const struct config_option *table, const void *config, struct buf *out);
 
 // Parses one value of the kind CONFIG_INTEGER, _BOOLEAN, _DURATION or _BYTES; the same rules as
 // config_load(). For command lines. Returns 0, -EINVAL, or -ERANGE when it does not fit.

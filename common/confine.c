@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DNS_PORT 53 // of an answer that is too long for UDP
+#define HTTP_PORT 80 // of a URL without one
+#define DNS_PORT 53  // of an answer that is too long for UDP
 
 // What the C library and libzmq look at, to resolve a name, to write a time, or to load the parts
 // of the C library that do so.
@@ -101,7 +102,27 @@ static int allow_directory_of(struct sandbox *s, const char *path, size_t n,
 
 // --- Endpoints
 
-// ipc:///path, tcp://host:port, unix:/path, unix:NAME (in run/) or host:port.
+// The port of tcp://host:port, http://host:port/path or host:port. Negative: it has none.
+static int64_t find_port(const char *p, size_t n)
+{
+    static const char http[] = "http://";
+    int64_t port = -1;
+    char text[8];
+    if (n > sizeof http - 1 && memcmp(p, http, sizeof http - 1) == 0) {
+        p += sizeof http - 1;
+        n = strcspn(p, "/,");
+        port = HTTP_PORT;
+    }
+    const char *colon = n > 0 && p[n - 1] == ']' ? NULL : memrchr(p, ':', n);
+    size_t digits = colon ? n - (size_t)(colon + 1 - p) : 0;
+    if (digits == 0 || digits >= sizeof text) {
+        return port;
+    }
+    (void)snprintf(text, sizeof text, "%.*s", (int)digits, colon + 1);
+    return config_parse_number(CONFIG_INTEGER, text, &port) ? -1 : port;
+}
+
+// ipc:///path, tcp://host:port, unix:/path, unix:NAME (in run/), http://host:port/path or host:port.
 static int allow_endpoint(struct sandbox *s, const char *p, size_t n, bool listens)
 {
     static const char *const prefixes[] = { "ipc://", "unix:" };
@@ -114,16 +135,9 @@ static int allow_endpoint(struct sandbox *s, const char *p, size_t n, bool liste
                                                          listens ? SANDBOX_SOCKETS : SANDBOX_LIST);
         }
     }
-    const char *colon = memrchr(p, ':', n);
-    int64_t port;
-    char text[8];
-    size_t digits = colon ? n - (size_t)(colon + 1 - p) : 0;
-    if (digits == 0 || digits >= sizeof text) {
+    int64_t port = find_port(p, n);
+    if (port < 0 || port > UINT16_MAX) {
         return 0; // who opens it will say what is wrong
-    }
-    (void)snprintf(text, sizeof text, "%.*s", (int)digits, colon + 1);
-    if (config_parse_number(CONFIG_INTEGER, text, &port) || port < 0 || port > UINT16_MAX) {
-        return 0;
     }
     int rc = sandbox_allow_port(s, (uint16_t)port, listens);
     return rc || listens ? rc : sandbox_allow_port(s, DNS_PORT, false);
@@ -261,4 +275,23 @@ int confine_supervisor(const char *mode, unsigned *ret_parts, char error[CONFIG_
     struct sandbox s;
     sandbox_init(&s);
     return enter(&s, SANDBOX_SUPERVISOR, mode, CONFINE_SUPERVISOR, ret_parts, error);
+}
+
+int confine_log_writer(const char *mode, const char *directory, unsigned *ret_parts,
+                       char error[CONFIG_ERROR_SIZE])
+{
+    *ret_parts = 0;
+    if (strcmp(mode, "off") == 0) {
+        return 0;
+    }
+    struct sandbox s;
+    sandbox_init(&s);
+    int rc = sandbox_allow_path(&s, directory, SANDBOX_WRITE);
+    if (rc) {
+        (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot prepare the sandbox: %s", strerror(-rc));
+    } else {
+        rc = enter(&s, SANDBOX_LOG_WRITER, mode, CONFINE_SERVICE, ret_parts, error);
+    }
+    sandbox_fini(&s);
+    return rc;
 }

@@ -30,6 +30,11 @@ __attribute__((warn_unused_result)) int confine_enter(const struct config_option
 __attribute__((warn_unused_result)) int confine_supervisor(const char *mode, unsigned *ret_parts,
                                                            char error[CONFIG_ERROR_SIZE]);
 
+// The same for the log writer, which has the files below directory and nothing else.
+__attribute__((warn_unused_result)) int confine_log_writer(const char *mode, const char *directory,
+                                                           unsigned *ret_parts,
+                                                           char error[CONFIG_ERROR_SIZE]);
+
 // For a log line: names of the parts that are in force, or "none"; then, unless SLUICE_SANDBOX=mode
 // is off, those of wanted that are not: "memory; not on this kernel or in this build: files ports".
 #define CONFINE_TEXT_SIZE 128

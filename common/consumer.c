@@ -8,6 +8,8 @@
 #include "common/consumer.h"
 
 #include "common/clock.h"
+#include "common/consumer_metrics.h"
+#include "common/event_span.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/queue_client.h"
@@ -41,9 +43,12 @@ struct consumer {
     int64_t filling_ms, batch_ms; // time of storing of the last event in each
     int failed_error;             // of the last event that was skipped in this batch; writer thread
     uint64_t failed_seq;
-    int64_t failed; // events skipped in this batch; writer thread
-    char labels[80];
-    struct metric applied, skipped, position, behind;
+    int64_t failed;                  // events skipped in this batch; writer thread
+    bool is_failed[CONSUMER_CREDIT]; // which they are, when some are; writer thread
+    int64_t batch_start_us;          // wall clock, when it was given to the store
+    int64_t batch_timer_us;          // and monotonic
+    struct consumer_metrics metrics;
+    struct metric position, behind;
 };
 
 // --- Writer thread
@@ -54,10 +59,13 @@ static bool is_store_error(int rc)
            rc == -EBUSY;
 }
 
-// Applies one event. Negative: the whole batch must wait, or needs care.
-static int apply_one(struct db *db, struct consumer *c, uint64_t seq, struct str encoded)
+// Applies the event with this number in the batch. Negative: the whole batch must wait, or needs
+// care.
+static int apply_one(struct db *db, struct consumer *c, uint32_t number, uint64_t seq,
+                     struct str encoded)
 {
     struct event e;
+    assert(number < CONSUMER_CREDIT);
     int rc = event_decode(encoded, &e);
     if (!rc) {
         e.seq = seq;
@@ -78,6 +86,7 @@ static int apply_one(struct db *db, struct consumer *c, uint64_t seq, struct str
         }
     }
     c->failed++;
+    c->is_failed[number] = true;
     c->failed_error = rc;
     c->failed_seq = seq;
     return 0;
@@ -89,12 +98,15 @@ static int apply_batch(struct db *db, void *job)
     struct reader r = reader_of(buf_str(&c->batch));
     uint64_t seq = 0;
     struct str encoded;
+    if (c->failed) {
+        memset(c->is_failed, 0, sizeof c->is_failed);
+    }
     c->failed = 0;
     for (uint32_t i = 0; i < c->n_batch; i++) {
         if (reader_uint(&r, &seq) || reader_bin(&r, &encoded)) {
             return -EBADMSG; // our own writing
         }
-        int rc = apply_one(db, c, seq, encoded);
+        int rc = apply_one(db, c, i, seq, encoded);
         if (rc) {
             return rc;
         }
@@ -125,10 +137,30 @@ static void retry_later(struct consumer *c)
                          0); // fails only without a callback
 }
 
+// Counts the batch, and records the span of each of its events, by the same clock.
+static void record(struct consumer *c)
+{
+    struct event_processed p = { .consumer = c->subscription->name,
+                                 .start_us = c->batch_start_us,
+                                 .duration_us = clock_mono_us() - c->batch_timer_us,
+                                 .batch = c->n_batch };
+    metric_observe_us(&c->metrics.seconds, p.duration_us);
+    metric_add(&c->metrics.skipped, c->failed);
+    metric_add(&c->metrics.applied, c->n_batch);
+    struct reader r = reader_of(buf_str(&c->batch));
+    struct str encoded;
+    for (uint32_t i = 0; i < c->n_batch; i++) {
+        int rc = reader_uint(&r, &p.seq);
+        rc = rc ? rc : reader_bin(&r, &encoded);
+        assert(rc == 0); // our own writing, and it was just applied
+        p.failed = c->failed && c->is_failed[i];
+        event_span_processed(&p, encoded);
+    }
+}
+
 static void on_applied(int status, int64_t store_us, void *job)
 {
     struct consumer *c = job;
-    (void)store_us;
     c->applying = false;
     if (c->closing) {
         return;
@@ -140,6 +172,7 @@ static void on_applied(int status, int64_t store_us, void *job)
     }
     c->careful = false;
     if (status < 0) {
+        metric_add(&c->metrics.retries, 1);
         log_error("%s cannot apply events: %s; trying again", c->subscription->name,
                   strerror(-status));
         retry_later(c);
@@ -149,9 +182,9 @@ static void on_applied(int status, int64_t store_us, void *job)
         log_error("%s skipped %" PRId64 " events, the last with sequence %" PRIu64 ": %s",
                   c->subscription->name, c->failed, c->failed_seq, strerror(-c->failed_error));
     }
-    metric_add(&c->skipped, c->failed);
-    metric_add(&c->applied, c->n_batch);
-    metric_set(&c->behind, c->n_filling ? (clock_wall_ms() - c->batch_ms) / 1000 : 0);
+    log_debug("%s applied %u events in %" PRId64 " us; %u more are here", c->subscription->name,
+              c->n_batch, store_us, c->n_filling);
+    record(c);
     if (c->reading) {
         queue_subscription_grant(c->reading, c->n_batch);
     }
@@ -173,8 +206,11 @@ static void apply(struct consumer *c)
         c->n_batch = c->n_filling;
         c->batch_ms = c->filling_ms;
         c->n_filling = 0;
+        c->batch_start_us = clock_wall_us();
+        c->batch_timer_us = clock_mono_us();
     }
     if (store_submit(c->store, apply_batch, on_applied, c)) {
+        metric_add(&c->metrics.retries, 1);
         retry_later(c);
         return;
     }
@@ -256,6 +292,7 @@ static void subscribe(struct consumer *c, uint64_t after)
                                                       .on_lost = on_lost,
                                                       .on_ended = on_ended,
                                                       .data = c };
+    log_debug("%s reads log %s behind event %" PRIu64, c->subscription->name, c->log, after);
     for (size_t i = 0; i < QUEUE_MAX_FILTERS && c->subscription->filters[i]; i++) {
         options.filters[options.n_filters++] = str_of(c->subscription->filters[i]);
     }
@@ -348,23 +385,28 @@ void consumer_wake(struct consumer *c)
 
 int64_t consumer_skipped(const struct consumer *c)
 {
-    return metric_get(&c->skipped);
+    return metric_get(&c->metrics.skipped);
+}
+
+// Asked for, and not set after each batch: who cannot apply events at all is behind, too.
+static int64_t read_behind(void *data)
+{
+    const struct consumer *c = data;
+    int64_t ms = c->n_batch > 0 ? c->batch_ms : c->n_filling > 0 ? c->filling_ms : 0;
+    int64_t now_ms = clock_wall_ms();
+    return ms > 0 && now_ms > ms ? (now_ms - ms) / 1000 : 0;
 }
 
 static void register_metrics(struct consumer *c)
 {
-    (void)snprintf(c->labels, sizeof c->labels, "consumer=\"%s\"", c->subscription->name);
-    c->applied = (struct metric)METRIC_COUNTER_INIT("sluice_consumer_events_total",
-                                                    "Events applied.", c->labels);
-    c->skipped = (struct metric)METRIC_COUNTER_INIT("sluice_consumer_skipped_total",
-                                                    "Events that could not be applied.", c->labels);
+    consumer_metrics_open(&c->metrics, c->subscription->name);
     c->position = (struct metric)METRIC_GAUGE_INIT(
-        "sluice_consumer_position", "Sequence of the last event received.", c->labels);
-    c->behind = (struct metric)METRIC_GAUGE_INIT("sluice_consumer_behind_seconds",
-                                                 "Age of the last event applied while more wait.",
-                                                 c->labels);
-    metrics_register(&c->applied);
-    metrics_register(&c->skipped);
+        "sluice_consumer_position", "Sequence of the last event received.", c->metrics.labels);
+    c->behind = (struct metric)METRIC_GAUGE_INIT(
+        "sluice_consumer_behind_seconds",
+        "Age of the events that are being applied, or wait for it; 0: none do.", c->metrics.labels);
+    c->behind.read = read_behind;
+    c->behind.data = c;
     metrics_register(&c->position);
     metrics_register(&c->behind);
 }
@@ -373,7 +415,7 @@ int consumer_open(uv_loop_t *loop, const struct subscription *subscription, stru
                   struct queue_client *queue, bool rebuildable,
                   const struct consumer_callbacks *callbacks, struct consumer **ret_consumer)
 {
-    assert(strlen(subscription->name) < 64);
+    assert(strlen(subscription->name) < CONSUMER_METRICS_NAME);
     struct consumer *c = calloc(1, sizeof *c);
     if (!c) {
         return -ENOMEM;
@@ -409,8 +451,7 @@ void consumer_close(struct consumer **consumer)
     }
     c->closing = true;
     queue_subscription_close(&c->reading);
-    metrics_unregister(&c->applied);
-    metrics_unregister(&c->skipped);
+    consumer_metrics_close(&c->metrics);
     metrics_unregister(&c->position);
     metrics_unregister(&c->behind);
     uv_close((uv_handle_t *)&c->retry, on_timer_closed);

@@ -7,17 +7,19 @@
 #include "common/process.h"
 #include "common/zap.h"
 
-#include <czmq.h>
 #include <errno.h>
 #include <limits.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+#include <zmq.h>
 
 struct curve {
     char dir[PATH_MAX - 128]; // leaves room for the file names below it
     bool legacy;
-    zcert_t *own;
+    struct key_pair_keys own;
     struct zap *zap; // NULL in a client
 };
 
@@ -30,7 +32,7 @@ static int fail(char error[CURVE_ERROR_SIZE], int rc, const char *path, const ch
 static int name_secret(const struct curve *c, const char *name, char path[PATH_MAX])
 {
     int n = snprintf(path, PATH_MAX, "%s/%s.key_secret", c->dir, name);
-    return n > 0 && n < KEY_PAIRS_SECRET_PATH_SIZE ? 0 : -ENAMETOOLONG;
+    return n > 0 && n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 // Loads the secret certificate of name. Refuses one that others may read.
@@ -47,10 +49,8 @@ static int load_own(struct curve *c, const char *name, char error[CURVE_ERROR_SI
     if (rc) {
         return fail(error, rc, path, *wrong ? wrong : NULL);
     }
-    // zcert_load() of "x" reads "x_secret" when it is there.
-    path[strlen(path) - strlen("_secret")] = '\0';
-    c->own = zcert_load(path);
-    return c->own ? 0 : fail(error, -EBADMSG, path, "not a key pair");
+    rc = key_pairs_read(path, &c->own);
+    return rc ? fail(error, rc, path, rc == -EBADMSG ? "not a key pair" : NULL) : 0;
 }
 
 // The name of the pair to use: name itself, or, where that is not there, the legacy one.
@@ -95,7 +95,7 @@ int curve_open_for(struct process *p, const char *own_name, int is_server, struc
     const char *dir = process_path(p, "secrets/curve", false);
     int rc = dir ? curve_open(dir, own_name, is_server, error, ret_curve) : -errno;
     if (rc) {
-        process_fail(p, EXIT_CONFIG, "%s", error);
+        process_fail(p, process_status_of(rc), "%s", error);
     }
     return rc;
 }
@@ -106,7 +106,7 @@ void curve_close(struct curve **curve)
     *curve = NULL;
     if (c) {
         zap_stop(&c->zap);
-        zcert_destroy(&c->own);
+        sodium_memzero(&c->own, sizeof c->own);
         free(c);
     }
 }
@@ -121,10 +121,15 @@ static int set_text(void *socket, int option, const char *text)
     return zmq_setsockopt(socket, option, text, strlen(text)) ? -zmq_errno() : 0;
 }
 
+static int set_key(void *socket, int option, const uint8_t key[KEY_PAIRS_KEY_BYTES])
+{
+    return zmq_setsockopt(socket, option, key, KEY_PAIRS_KEY_BYTES) ? -zmq_errno() : 0;
+}
+
 static int set_own_keys(struct curve *c, void *socket)
 {
-    int rc = set_text(socket, ZMQ_CURVE_PUBLICKEY, zcert_public_txt(c->own));
-    return rc ? rc : set_text(socket, ZMQ_CURVE_SECRETKEY, zcert_secret_txt(c->own));
+    int rc = set_key(socket, ZMQ_CURVE_PUBLICKEY, c->own.public_key);
+    return rc ? rc : set_key(socket, ZMQ_CURVE_SECRETKEY, c->own.secret_key);
 }
 
 int curve_apply_server(struct curve *c, void *zmq_socket)

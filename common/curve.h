@@ -15,12 +15,13 @@ struct curve;
 // Loads the pair of own_name below dir; where there is none, the legacy one (curve_is_legacy()). A
 // server (is_server) also starts the ZAP thread, once per process, before any bind. Returns -ENOENT
 // when a key is missing, -EACCES when a secret key is readable by others, -EBADMSG when it is none,
-// -ENAMETOOLONG when its path has more than 255 bytes; with one line in error.
+// -ENAMETOOLONG when its path has PATH_MAX bytes or more; with one line in error. The process has the
+// secret key as bytes alone, here and in the sockets; curve_close() overwrites the one here.
 __attribute__((warn_unused_result)) int curve_open(const char *dir, const char *own_name, int is_server,
                                                    char error[CURVE_ERROR_SIZE],
                                                    struct curve **ret_curve);
 
-// The same for a process, of the keys below its home; it fails (EXIT_CONFIG) with that line.
+// The same for a process, of the keys below its home; it fails with that line.
 struct process;
 __attribute__((warn_unused_result)) int curve_open_for(struct process *p, const char *own_name,
                                                        int is_server, struct curve **ret_curve);

@@ -4,11 +4,14 @@
 // allocation.
 #include "common/db.h"
 
+#include "common/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,9 +32,10 @@ struct db {
     sqlite3 *handle;
     struct slot slots[SLOTS];
     size_t n_statements;
+    int64_t until_us; // db_read_until(); 0: no limit
 };
 
-static int db_errno(int code)
+int db_errno(int code)
 {
     switch (code & 0xFF) {
     case SQLITE_OK:
@@ -68,6 +72,41 @@ static int last_error(struct db *db)
 {
     int rc = db_errno(sqlite3_extended_errcode(db->handle));
     return rc ? rc : -EIO;
+}
+
+int64_t db_cache_bytes(void)
+{
+    // Pages that a cache takes from the heap, of which SQLite keeps count without MEMSTATUS, too.
+    sqlite3_int64 bytes = 0, most = 0;
+    int rc = sqlite3_status64(SQLITE_STATUS_PAGECACHE_OVERFLOW, &bytes, &most, 0);
+    return rc == SQLITE_OK ? bytes : 0;
+}
+
+static _Atomic int64_t page_hits, page_misses;
+
+static void count_pages(struct db *db, int what, _Atomic int64_t *count)
+{
+    int n = 0, highest = 0; // SQLite keeps no highest of these
+    if (db->handle &&
+        sqlite3_db_status(db->handle, what, &n, &highest, 1) == SQLITE_OK) { // 1: from 0 again
+        atomic_fetch_add_explicit(count, n, memory_order_relaxed);
+    }
+}
+
+void db_count_pages(struct db *db)
+{
+    count_pages(db, SQLITE_DBSTATUS_CACHE_HIT, &page_hits);
+    count_pages(db, SQLITE_DBSTATUS_CACHE_MISS, &page_misses);
+}
+
+int64_t db_page_hits(void)
+{
+    return atomic_load_explicit(&page_hits, memory_order_relaxed);
+}
+
+int64_t db_page_misses(void)
+{
+    return atomic_load_explicit(&page_misses, memory_order_relaxed);
 }
 
 const char *db_error(const struct db *db)
@@ -146,14 +185,30 @@ static int probe(struct db *db)
     return db_script(db, "SELECT count(*) FROM sqlite_schema");
 }
 
-int db_open(const char *path, enum db_mode mode, struct db **ret_db)
+int db_opening_errno(int error, int system)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    bool says_more = system == ENOSPC || system == EDQUOT || system == EROFS || system == EACCES ||
+                     system == EMFILE || system == ENFILE || system == EIO;
+    return says_more && (error == -EIO || error == -ENOENT) ? -system : error;
+}
+
+static int on_steps(void *data)
+{
+    const struct db *db = data;
+    return db->until_us && clock_mono_us() >= db->until_us;
+}
+
+void db_read_until(struct db *db, int64_t mono_us)
+{
+    db->until_us = mono_us;
+}
+
+static int open_once(const char *path, enum db_mode mode, struct db **ret_db)
+{
     struct db *db = calloc(1, sizeof *db);
     if (!db) {
         return -ENOMEM;
     }
-    (void)pthread_once(&once, configure_sqlite); // cannot fail
     int flags =
         mode == DB_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
     int code = sqlite3_open_v2(path, &db->handle,
@@ -163,13 +218,28 @@ int db_open(const char *path, enum db_mode mode, struct db **ret_db)
         harden(db);
         rc = set_pragmas(db, mode);
     }
+    if (!rc && mode == DB_READER) { // a writer's transaction is not to be cut off
+        sqlite3_progress_handler(db->handle, DB_STEPS, on_steps, db);
+    }
     rc = rc ? rc : probe(db);
     if (rc) {
+        rc = db_opening_errno(rc, sqlite3_system_errno(db->handle));
         db_close(&db);
         return rc;
     }
     *ret_db = db;
     return 0;
+}
+
+int db_open(const char *path, enum db_mode mode, struct db **ret_db)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, configure_sqlite); // cannot fail
+    int rc = open_once(path, mode, ret_db);
+    // What cannot be opened to write, for whatever reason, SQLite opens to read. What a writer would
+    // make is not there to be read, and that is all that the system says then; asked once more, it
+    // says why, unless the reason is gone.
+    return rc == -ENOENT && mode == DB_WRITER ? open_once(path, mode, ret_db) : rc;
 }
 
 void db_close(struct db **handle)
@@ -182,6 +252,7 @@ void db_close(struct db **handle)
     for (size_t i = 0; i < SLOTS; i++) {
         (void)sqlite3_finalize(db->slots[i].statement); // repeats the error of the last step
     }
+    db_count_pages(db);
     int code = sqlite3_close(db->handle);
     assert(code == SQLITE_OK); // every statement is finalized, and there are no blobs and backups
     (void)code;

@@ -90,8 +90,10 @@ void dialer_event(struct dialer *d, bool up)
 {
     if (up) {
         d->failures = 0;
-    } else if (d->dialled && d->failures == 0) {
-        dial_in(d, DIALER_NEXT_MS); // the server may have come back with another key
+    } else if (d->dialled) {
+        // The server may have come back with another key. Or, after a failure: what came was so wrong
+        // that libzmq gave up without saying so, and it does not try again.
+        dial_in(d, d->failures ? DIALER_RETRY_MS : DIALER_NEXT_MS);
     }
 }
 

@@ -6,6 +6,8 @@
 #include "common/call_impl.h"
 #include "common/clock.h"
 #include "common/idempotency.h"
+#include "common/intake.h"
+#include "common/limiter.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "common/store.h"
@@ -16,7 +18,8 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define SPARE_CALLS 64          // kept for reuse
 #define SPARE_REPLY_BYTES 65536 // a buffer that grew beyond is given back
@@ -24,10 +27,30 @@
 // Rolls the job back although the call was answered: an answer of 400 and above undoes its changes.
 #define UNDONE (-ECANCELED)
 
+// What one class of routes may take.
+struct class_state {
+    struct limiter limiter;
+    uint32_t in_flight;
+    struct metric limit, busy, admitted;
+};
+
+static const char *const class_labels[FRAME_CLASSES] = {
+#define X(symbol, number, name) [number] = "class=\"" name "\"",
+    FRAME_CLASS_TABLE(X)
+#undef X
+};
+
+static const enum limiter_kind kinds[FRAME_CLASSES] = {
+    [FRAME_CLASS_READ] = LIMITER_SERIAL,
+    [FRAME_CLASS_WRITE] = LIMITER_BATCHED,
+    [FRAME_CLASS_COMPUTE] = LIMITER_PARALLEL,
+};
+
 // Counters of one route.
 struct route_metrics {
     struct metric duration;
     struct metric failures;
+    struct metric_exemplars exemplars; // of duration
     char labels[160];
 };
 
@@ -41,13 +64,16 @@ struct dispatch {
     struct call *spare;
     size_t n_spare;
     uint32_t in_flight, capacity;
+    struct class_state classes[FRAME_CLASSES];
+    struct intake *intake;                // NULL once abandoned
     struct call *waiting, **last_waiting; // for a pool thread
-    uint32_t n_waiting, n_computing;
+    uint32_t n_waiting, n_computing, compute_threads;
     bool draining, abandoned;
     struct buf out;
     struct route_metrics *routes;
-    struct metric returned, expired, cancelled, malformed, wait, commit;
-    struct metric gauge_in_flight;
+    struct metric returned, expired, cancelled, malformed, given_up, wait, commit, reading;
+    struct metric read_failures, write_failures;
+    struct metric_exemplars commit_exemplars, reading_exemplars;
 };
 
 struct compute_work {
@@ -130,7 +156,9 @@ static void link_call(struct dispatch *d, struct call *c)
     }
     d->calls = c;
     d->in_flight++;
-    metric_set(&d->gauge_in_flight, d->in_flight);
+    struct class_state *class = &d->classes[route_class(c->route)];
+    limiter_enter(&class->limiter, ++class->in_flight);
+    metric_set(&class->busy, class->in_flight);
 }
 
 static void unlink_call(struct dispatch *d, struct call *c)
@@ -138,7 +166,8 @@ static void unlink_call(struct dispatch *d, struct call *c)
     *(c->prev ? &c->prev->next : &d->calls) = c->next;
     *(c->next ? &c->next->prev : &d->oldest) = c->prev;
     d->in_flight--;
-    metric_set(&d->gauge_in_flight, d->in_flight);
+    struct class_state *class = &d->classes[route_class(c->route)];
+    metric_set(&class->busy, --class->in_flight);
 }
 
 // --- Answering
@@ -150,6 +179,15 @@ static void log_failure(const struct call *c)
     const char *fields[] = { "operation", c->route->operation, "error", strerror(-c->failure),
                              NULL };
     log_fields(LEVEL_ERROR, &c->trace, "request failed", fields);
+}
+
+static void log_end(const struct call *c, int64_t now_us)
+{
+    log_write(LEVEL_DEBUG, &c->trace,
+              "%s ends with %d after %" PRId64 " us; the store took %" PRId64 " us and %" PRId64
+              " us until its turn, a thread %" PRId64 " us to be free",
+              c->route->operation, c->status, now_us - c->arrived_us, c->store_us, c->turn_us,
+              c->wait_us);
 }
 
 static uint32_t clamp_us(int64_t us)
@@ -167,13 +205,66 @@ static void send_reply(struct call *c, int64_t now_us)
     memcpy(f.headers, c->headers, c->n_headers * sizeof *c->headers);
     f.n_headers = c->n_headers;
     f.queue_us = clamp_us(c->started_us - c->arrived_us + c->wait_us);
-    f.store_us = clamp_us(c->store_us);
-    f.handler_us = clamp_us(total - c->store_us - c->wait_us);
+    f.store_us = clamp_us(c->store_us + c->turn_us);
+    f.handler_us = clamp_us(total - c->store_us - c->turn_us - c->wait_us);
     f.body = c->reply.len ? buf_str(&c->reply) : (struct str){ NULL, 0 };
     buf_reset(&d->out);
     frame_reply_encode(&d->out, &f);
     if (c->link && buf_ok(&d->out)) {
         d->callbacks.send(c->link, buf_str(&d->out), d->callbacks.data);
+    }
+}
+
+static void give_back(struct dispatch *d, struct gateway_link *link, uint64_t id, struct str reason)
+{
+    metric_add(&d->returned, 1);
+    log_debug("request %" PRIu64 " is given back: %.*s", id, STR_ARG(reason));
+    buf_reset(&d->out);
+    frame_return_encode(&d->out, id, reason);
+    if (buf_ok(&d->out)) {
+        d->callbacks.send(link, buf_str(&d->out), d->callbacks.data);
+    }
+}
+
+// Each gateway may have at least one.
+static uint32_t bound_of(const struct class_state *class)
+{
+    const struct limiter *l = &class->limiter;
+    return l->limit > l->sharers ? l->limit : l->sharers;
+}
+
+// The limit of a class has fallen or risen: gateways hear of it, and get back what is above it and
+// was not begun.
+static void on_limit(struct dispatch *d, enum frame_class class)
+{
+    struct class_state *s = &d->classes[class];
+    uint32_t bound = bound_of(s);
+    metric_set(&s->limit, s->limiter.limit);
+    log_debug("takes %u requests at once now, %s", s->limiter.limit, class_labels[class]);
+    if (d->callbacks.on_limits) {
+        d->callbacks.on_limits(d->callbacks.data);
+    }
+    struct call *c = d->intake && !d->draining ? intake_cut(d->intake, class, bound) : NULL;
+    while (c) {
+        struct call *next = c->next_waiting;
+        if (c->link) {
+            give_back(d, c->link, c->frame.id, STR("full"));
+        }
+        unlink_call(d, c);
+        recycle_call(d, c);
+        c = next;
+    }
+}
+
+// Learns from a call that is over.
+static void learn(const struct call *c, int64_t now_us)
+{
+    struct dispatch *d = c->dispatch;
+    enum frame_class class = route_class(c->route);
+    int64_t service_us =
+        class == FRAME_CLASS_WRITE ? c->store_us : now_us - c->started_us - c->wait_us - c->turn_us;
+    if (limiter_finish(&d->classes[class].limiter, now_us - c->arrived_us, service_us, now_us)) {
+        on_limit(d, class);
     }
 }
 
@@ -195,8 +286,12 @@ static void finish(struct call *c)
     }
     int64_t now = clock_mono_us();
     c->stage = CALL_DONE;
+    log_end(c, now);
     send_reply(c, now);
-    metric_observe_us(&d->routes[c->route_index].duration, now - c->arrived_us);
+    metric_observe_traced_us(&d->routes[c->route_index].duration, now - c->arrived_us, &c->trace);
+    if (c->tells) {
+        learn(c, now);
+    }
     unlink_call(d, c);
     recycle_call(d, c);
     if (d->draining && d->in_flight == 0) {
@@ -208,24 +303,38 @@ static void answer_expired(struct call *c)
 {
     call_discard_answer(c);
     metric_add(&c->dispatch->expired, 1);
+    log_write(LEVEL_DEBUG, &c->trace, "%s is not begun: its deadline is over, or it was cancelled",
+              c->route->operation);
     call_problem(c, PROBLEM_DEADLINE_EXCEEDED,
                  "the deadline was over before the work began; nothing was done");
 }
 
 // --- Stages
 
-// Slow computing gives way to requests: with more of it than there are cores, every request of every
+// sched_setattr(2), which has no wrapper in older libraries: its first version.
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t slice_ns, deadline_ns, period_ns;
+};
+
+// Slow computing gives way to requests: with as much of it as there are cores, every request of every
 // process would wait for a time slice. A lower priority, not SCHED_IDLE: on a busy machine such a
 // thread gets no time at all, also while it holds what the loop waits for (the lock on the memory of
-// the process, which hashing maps and unmaps). Both only mean something among processes that share
-// a session or a cgroup. Should it be refused, computing goes on as it was.
+// the process, which hashing maps and unmaps). A long slice, from Linux 6.12 on: whoever wakes up with
+// a shorter one goes first at once, and the share of time stays the same. All that only means something
+// among processes that share a session or a cgroup. Should it be refused, computing goes on as it was.
 static void give_way(void)
 {
     static _Thread_local bool done;
     if (!done) {
-        struct sched_param none = { .sched_priority = 0 };
-        (void)sched_setscheduler(0, SCHED_BATCH, &none);         // 0: this thread
-        (void)setpriority(PRIO_PROCESS, 0, WORKER_COMPUTE_NICE); // so on Linux
+        struct scheduling how = { .size = sizeof how,
+                                  .policy = SCHED_BATCH,
+                                  .nice = WORKER_COMPUTE_NICE,
+                                  .slice_ns = WORKER_COMPUTE_SLICE_MS * UINT64_C(1000000) };
+        (void)syscall(SYS_sched_setattr, 0, &how, 0); // 0: this thread
         done = true;
     }
 }
@@ -243,7 +352,7 @@ static void start_compute(struct call *c);
 // deadlines.
 static void compute_next(struct dispatch *d)
 {
-    while (d->waiting && d->n_computing < WORKER_COMPUTE_THREADS) {
+    while (d->waiting && d->n_computing < d->compute_threads) {
         struct call *c = d->waiting;
         d->waiting = c->next_waiting;
         d->last_waiting = d->waiting ? d->last_waiting : &d->waiting;
@@ -266,6 +375,7 @@ static void on_computed(uv_work_t *work, int status)
     int rc = status ? status : w->status;
     free(w);
     d->n_computing--;
+    c->tells = true;
     compute_next(d);
     if (rc < 0) {
         call_fail(c, rc);
@@ -296,12 +406,14 @@ static void enter_compute(struct call *c)
 {
     struct dispatch *d = c->dispatch;
     c->db = NULL;
-    if (d->n_computing < WORKER_COMPUTE_THREADS) {
+    if (d->n_computing < d->compute_threads) {
         start_compute(c);
     } else if (d->n_waiting < WORKER_COMPUTE_QUEUE) {
         *d->last_waiting = c;
         d->last_waiting = &c->next_waiting;
         d->n_waiting++;
+        log_write(LEVEL_DEBUG, &c->trace, "%s waits for a thread; %u wait", c->route->operation,
+                  d->n_waiting);
     } else {
         call_problem(c, PROBLEM_OVERLOADED, "too many requests of this kind are waiting");
         call_reply_header(c, "retry-after", "1");
@@ -340,6 +452,10 @@ static int run_write(struct db *db, void *job)
         return run_handler(db, c);
     }
     int rc = idempotency_find(db, c);
+    if (rc > 0) {
+        log_write(LEVEL_DEBUG, &c->trace, "%s does nothing: its idempotency key was used before",
+                  c->route->operation);
+    }
     if (rc) {
         return rc < 0 ? rc : 0;
     }
@@ -354,10 +470,20 @@ static void on_written(int status, int64_t store_us, void *job)
 {
     struct call *c = job;
     c->db = NULL;
-    c->store_us = store_us;
-    metric_observe_us(&c->dispatch->commit, store_us);
+    int64_t turn_us = clock_mono_us() - c->submitted_us - store_us;
+    c->tells = c->tells || route_class(c->route) == FRAME_CLASS_WRITE;
+    c->turn_us += turn_us;
+    c->store_us += store_us;
+    metric_observe_traced_us(&c->dispatch->commit, turn_us + store_us, &c->trace);
+    if (call_is_store_failure(status) || status == STORE_UNKNOWN) {
+        metric_add(&c->dispatch->write_failures, 1);
+    }
     if (status < 0 && status != UNDONE) {
         call_fail(c, status);
+    }
+    if (status == STORE_UNKNOWN) {
+        call_discard_answer(c);
+        call_problem(c, PROBLEM_OUTCOME_UNKNOWN, "the store failed while it wrote this");
     }
     advance(c);
 }
@@ -365,10 +491,43 @@ static void on_written(int status, int64_t store_us, void *job)
 static void enter_write(struct call *c)
 {
     struct dispatch *d = c->dispatch;
+    c->submitted_us = clock_mono_us();
     int rc = d->abandoned ? -EROFS : store_submit(d->store, run_write, on_written, c);
     if (rc) {
+        metric_add(&d->write_failures, 1);
         call_fail(c, rc);
         advance(c);
+    }
+}
+
+// Whoever waits for the loop waits for this, too: no query may have it for longer.
+static void give_up_reading(struct call *c)
+{
+    call_discard_answer(c);
+    metric_add(&c->dispatch->given_up, 1);
+    log_write(LEVEL_DEBUG, &c->trace, "%s is given up: it has read for %" PRId64 " us",
+              c->route->operation, clock_mono_us() - c->started_us);
+    call_problem(c, PROBLEM_DEADLINE_EXCEEDED,
+                 "what was asked for takes too long to be found; ask for less");
+}
+
+static int read_within(struct call *c, int64_t now_us)
+{
+    int64_t until_us = now_us + WORKER_READ_MS * 1000;
+    if (!c->db) {
+        return c->route->read(c);
+    }
+    db_read_until(c->db, until_us < c->deadline_us ? until_us : c->deadline_us);
+    int rc = c->route->read(c);
+    db_read_until(c->db, 0);
+    return rc;
+}
+
+static void count_read(struct call *c, int rc, int64_t took_us)
+{
+    metric_observe_traced_us(&c->dispatch->reading, took_us, &c->trace);
+    if (rc == -EINTR || call_is_store_failure(rc)) {
+        metric_add(&c->dispatch->read_failures, 1);
     }
 }
 
@@ -376,12 +535,22 @@ static void run_read(struct call *c)
 {
     c->db = c->dispatch->store ? store_reader(c->dispatch->store) : NULL;
     int64_t before = clock_mono_us();
-    int rc = c->route->read(c);
-    if (rc < 0) {
+    int rc = read_within(c, before);
+    if (rc == -EINTR) {
+        give_up_reading(c);
+    } else if (rc < 0) {
         call_fail(c, rc);
     }
-    c->store_us += clock_mono_us() - before;
+    if (rc == -EUCLEAN && c->dispatch->store) {
+        store_found_damage(c->dispatch->store);
+    }
+    int64_t took_us = clock_mono_us() - before;
+    c->store_us += took_us;
+    if (c->db) {
+        count_read(c, rc, took_us);
+    }
     c->db = NULL;
+    c->tells = route_class(c->route) == FRAME_CLASS_READ;
 }
 
 // Moves a call on until it waits for something or is finished.
@@ -410,16 +579,6 @@ static void advance(struct call *c)
 }
 
 // --- Requests
-
-static void give_back(struct dispatch *d, struct gateway_link *link, uint64_t id, struct str reason)
-{
-    metric_add(&d->returned, 1);
-    buf_reset(&d->out);
-    frame_return_encode(&d->out, id, reason);
-    if (buf_ok(&d->out)) {
-        d->callbacks.send(link, buf_str(&d->out), d->callbacks.data);
-    }
-}
 
 static bool is_number(struct str s, int64_t min, int64_t max)
 {
@@ -599,13 +758,11 @@ static int read_key(struct call *c)
     return 0;
 }
 
+// The span of this call is the one that the gateway made for it, and reports.
 static void read_trace(struct call *c)
 {
-    struct trace parent;
-    if (trace_parse(c->frame.traceparent, &parent) == 0) {
-        trace_child(&c->trace, &parent);
-    } else {
-        trace_start(&c->trace, true);
+    if (trace_parse(c->frame.traceparent, &c->trace)) {
+        trace_start(&c->trace, false);
     }
 }
 
@@ -619,7 +776,8 @@ static void prepare(struct call *c)
     c->principal = (struct principal){ c->frame.principal.id, c->frame.principal.role,
                                        c->frame.principal.session };
     read_trace(c);
-    if (c->deadline_us <= c->started_us) {
+    if (c->deadline_us <= c->started_us ||
+        atomic_load_explicit(&c->cancelled, memory_order_relaxed)) {
         answer_expired(c);
         return;
     }
@@ -647,10 +805,11 @@ static bool is_readable(const struct dispatch *d)
 // Why this request must be given back untouched; p == NULL: it need not.
 static struct str reason_to_return(const struct dispatch *d, const struct route *route)
 {
-    if (d->draining) {
+    if (d->draining || d->abandoned) {
         return STR("draining");
     }
-    if (d->in_flight >= d->capacity) {
+    const struct class_state *class = &d->classes[route_class(route)];
+    if (d->in_flight >= d->capacity || class->in_flight >= class->limiter.max) {
         return STR("full");
     }
     if (!is_readable(d) || (route->write && !store_is_writer(d->store))) {
@@ -679,6 +838,20 @@ static int decode(struct call *c, const struct service *service, struct str whol
     return names == c->frame.n_params ? 0 : -EBADMSG;
 }
 
+// A call's turn in the loop.
+static void begin(struct call *c)
+{
+    prepare(c);
+    metric_observe_us(&c->dispatch->wait, c->started_us - c->arrived_us);
+    if (!c->answered) {
+        log_write(LEVEL_DEBUG, &c->trace,
+                  "%s begins after %" PRId64 " us, with %" PRId64 " ms left; %u are in flight",
+                  c->route->operation, c->started_us - c->arrived_us,
+                  (c->deadline_us - c->started_us) / 1000, c->dispatch->in_flight);
+    }
+    advance(c);
+}
+
 int dispatch_request(struct dispatch *d, struct gateway_link *link, struct str whole)
 {
     struct call *c = new_call(d);
@@ -702,10 +875,24 @@ int dispatch_request(struct dispatch *d, struct gateway_link *link, struct str w
     }
     c->deadline_us = c->arrived_us + (int64_t)c->frame.deadline_ms * 1000;
     link_call(d, c);
-    prepare(c);
-    metric_observe_us(&d->wait, c->started_us - c->arrived_us);
-    advance(c);
+    enum frame_class class = route_class(c->route);
+    metric_add(&d->classes[class].admitted, 1);
+    intake_put(d->intake, c, class, c->arrived_us);
     return 0;
+}
+
+void dispatch_share(struct dispatch *d, uint32_t gateways)
+{
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        d->classes[i].limiter.sharers = gateways ? gateways : 1;
+    }
+}
+
+void dispatch_limits(const struct dispatch *d, uint32_t ret_limits[FRAME_CLASSES])
+{
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        ret_limits[i] = d->classes[i].limiter.limit;
+    }
 }
 
 void dispatch_cancel(struct dispatch *d, struct gateway_link *link, uint64_t id)
@@ -714,6 +901,7 @@ void dispatch_cancel(struct dispatch *d, struct gateway_link *link, uint64_t id)
         if (c->link == link && c->frame.id == id) {
             atomic_store_explicit(&c->cancelled, true, memory_order_relaxed);
             metric_add(&d->cancelled, 1);
+            log_write(LEVEL_DEBUG, &c->trace, "%s is cancelled", c->route->operation);
             return;
         }
     }
@@ -737,6 +925,7 @@ void dispatch_abandon(struct dispatch *d)
         c->link = NULL;
         atomic_store_explicit(&c->cancelled, true, memory_order_relaxed);
     }
+    intake_close(&d->intake);
 }
 
 void dispatch_drain(struct dispatch *d)
@@ -769,10 +958,18 @@ int64_t dispatch_late_ms(const struct dispatch *d)
     (d)->field = (struct metric)METRIC_COUNTER_INIT(name, text, NULL);                             \
     metrics_register(&(d)->field)
 
+#define STORE_FAILURES(operation_)                                                                 \
+    METRIC_COUNTER_INIT("sluice_store_failures_total",                                             \
+                        "Requests that the store failed, or that read it for too long, by what "   \
+                        "they wanted of it.",                                                      \
+                        "operation=\"" operation_ "\"")
+
 static void register_metrics(struct dispatch *d)
 {
     COUNTER(d, returned, "sluice_worker_returned_total",
             "Requests given back to the gateway untouched.");
+    COUNTER(d, given_up, "sluice_worker_reads_given_up_total",
+            "Requests whose reading took too long.");
     COUNTER(d, expired, "sluice_worker_expired_total",
             "Requests dropped because their deadline was over.");
     COUNTER(d, cancelled, "sluice_worker_cancelled_total",
@@ -782,12 +979,33 @@ static void register_metrics(struct dispatch *d)
     d->wait = (struct metric)METRIC_HISTOGRAM_INIT("sluice_worker_queue_seconds",
                                                    "From a request's arrival to its start.", NULL);
     metrics_register(&d->wait);
-    d->commit = (struct metric)METRIC_HISTOGRAM_INIT("sluice_store_write_seconds",
-                                                     "From a write's turn to its commit.", NULL);
+    d->commit = (struct metric)METRIC_HISTOGRAM_INIT(
+        "sluice_store_write_seconds", "From handing a write to the store to its commit.", NULL);
+    d->commit.exemplars = &d->commit_exemplars;
     metrics_register(&d->commit);
-    d->gauge_in_flight = (struct metric)METRIC_GAUGE_INIT("sluice_worker_in_flight",
-                                                          "Requests being worked on.", NULL);
-    metrics_register(&d->gauge_in_flight);
+    d->reading = (struct metric)METRIC_HISTOGRAM_INIT(
+        "sluice_store_read_seconds", "Of each request that reads the store: its time there.", NULL);
+    d->reading.exemplars = &d->reading_exemplars;
+    metrics_register(&d->reading);
+    d->read_failures = (struct metric)STORE_FAILURES("read");
+    d->write_failures = (struct metric)STORE_FAILURES("write");
+    metrics_register(&d->read_failures);
+    metrics_register(&d->write_failures);
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        struct class_state *s = &d->classes[i];
+        s->limit = (struct metric)METRIC_GAUGE_INIT(
+            "sluice_worker_limit", "Requests that are taken at once, by what they need most.",
+            class_labels[i]);
+        s->busy = (struct metric)METRIC_GAUGE_INIT(
+            "sluice_worker_in_flight", "Requests being worked on, of each class.", class_labels[i]);
+        s->admitted = (struct metric)METRIC_COUNTER_INIT("sluice_worker_admitted_total",
+                                                         "Requests taken, by what they need most.",
+                                                         class_labels[i]);
+        metric_set(&s->limit, s->limiter.limit);
+        metrics_register(&s->limit);
+        metrics_register(&s->busy);
+        metrics_register(&s->admitted);
+    }
     for (size_t i = 0; i < d->service->n_routes; i++) {
         struct route_metrics *m = &d->routes[i];
         (void)snprintf(m->labels, sizeof m->labels, "operation=\"%s\"",
@@ -795,6 +1013,7 @@ static void register_metrics(struct dispatch *d)
         m->duration = (struct metric)METRIC_HISTOGRAM_INIT(
             "sluice_worker_request_duration_seconds", "From a request's arrival to its answer.",
             m->labels);
+        m->duration.exemplars = &m->exemplars;
         m->failures = (struct metric)METRIC_COUNTER_INIT(
             "sluice_worker_failures_total", "Requests that failed on our side.", m->labels);
         metrics_register(&m->duration);
@@ -804,15 +1023,27 @@ static void register_metrics(struct dispatch *d)
 
 static void unregister_metrics(struct dispatch *d)
 {
-    struct metric *all[] = { &d->returned, &d->expired, &d->cancelled,      &d->malformed,
-                             &d->wait,     &d->commit,  &d->gauge_in_flight };
+    struct metric *all[] = { &d->given_up,      &d->returned,      &d->expired, &d->cancelled,
+                             &d->malformed,     &d->wait,          &d->commit,  &d->reading,
+                             &d->read_failures, &d->write_failures };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         metrics_unregister(all[i]);
+    }
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        metrics_unregister(&d->classes[i].limit);
+        metrics_unregister(&d->classes[i].busy);
+        metrics_unregister(&d->classes[i].admitted);
     }
     for (size_t i = 0; i < d->service->n_routes; i++) {
         metrics_unregister(&d->routes[i].duration);
         metrics_unregister(&d->routes[i].failures);
     }
+}
+
+uint32_t dispatch_compute_threads(void)
+{
+    uint32_t others = uv_available_parallelism() - 1; // it is 1 at least
+    return others < 1 ? 1 : others < WORKER_COMPUTE_THREADS ? others : WORKER_COMPUTE_THREADS;
 }
 
 int dispatch_open(uv_loop_t *loop, const struct service *service, struct store *store,
@@ -821,7 +1052,7 @@ int dispatch_open(uv_loop_t *loop, const struct service *service, struct store *
 {
     struct dispatch *d = calloc(1, sizeof *d);
     struct route_metrics *routes = calloc(service->n_routes, sizeof *routes);
-    if (!d || !routes) {
+    if (!d || !routes || intake_open(loop, begin, &d->intake)) {
         free(d);
         free(routes);
         return -ENOMEM;
@@ -829,10 +1060,15 @@ int dispatch_open(uv_loop_t *loop, const struct service *service, struct store *
     d->loop = loop;
     d->service = service;
     d->store = store;
+    d->compute_threads = dispatch_compute_threads();
     d->capacity = capacity;
     d->callbacks = *callbacks;
     d->last_waiting = &d->waiting;
     d->routes = routes;
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        // No class shuts the others out.
+        limiter_init(&d->classes[i].limiter, capacity - capacity / 4, kinds[i]);
+    }
     buf_init(&d->out, FRAME_MAX_BYTES);
     register_metrics(d);
     *ret_dispatch = d;
@@ -847,6 +1083,7 @@ void dispatch_close(struct dispatch **dispatch)
         return;
     }
     unregister_metrics(d);
+    intake_close(&d->intake);
     while (d->spare) {
         struct call *c = d->spare;
         d->spare = c->next;

@@ -50,15 +50,15 @@ int file_read(const char *path, size_t max_bytes, struct buf *content)
     return r;
 }
 
-static int write_all(int fd, struct str content)
+int file_write_all(int fd, struct str content)
 {
     while (content.n > 0) {
         ssize_t n = write(fd, content.p, content.n);
         if (n < 0 && errno == EINTR) {
             continue;
         }
-        if (n < 0) {
-            return -errno;
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
         }
         content.p += n;
         content.n -= (size_t)n;
@@ -78,7 +78,7 @@ static int write_new(const char *path, struct str content, mode_t mode)
     if (fd < 0) {
         return -errno;
     }
-    int r = write_all(fd, content);
+    int r = file_write_all(fd, content);
     if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0)) {
         r = -errno;
     }

@@ -13,6 +13,10 @@
 __attribute__((warn_unused_result)) int file_read(const char *path, size_t max_bytes,
                                                   struct buf *content);
 
+// Writes all of content where fd stands, in as many pieces as it takes. Returns 0 or a negative errno;
+// a part of it may be written then.
+__attribute__((warn_unused_result)) int file_write_all(int fd, struct str content);
+
 // Puts content into path with exactly this mode: a temporary file beside it is written, fsynced and
 // renamed, and the directory is fsynced. Two processes must not replace the same path at once.
 // Returns 0 or a negative errno.

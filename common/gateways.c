@@ -17,6 +17,7 @@
 
 #define TICK_MS 100
 #define GREETING_MS 1000     // HELLO again after this long without an answer
+#define GREETINGS 4          // without an answer; then the connection is made anew
 #define REFUSED_MS 1000      // after `malformed`
 #define REFUSED_LONG_MS 5000 // after what only an operator or an upgrade changes
 #define ENDPOINT_BYTES 256
@@ -30,11 +31,13 @@ struct gateway_link {
     char name[64]; // of the gateway, from its WELCOME
     enum link_state state;
     uint32_t heartbeat_ms;
-    int64_t heard_ms;    // last frame of it
-    int64_t hello_at_ms; // next HELLO while GREETING
-    int64_t listed_ms;   // last seen in the list of endpoints
-    uint32_t credit;     // last said
-    bool drained;        // it answered DRAINING
+    int64_t heard_ms;           // last frame of it
+    int64_t hello_at_ms;        // next HELLO while GREETING
+    int greetings;              // since something was heard
+    bool unsaid;                // a frame could not be sent since the last HELLO
+    int64_t listed_ms;          // last seen in the list of endpoints
+    struct frame_credit credit; // last said; credit 0: not yet
+    bool drained;               // it answered DRAINING
 };
 
 // One entry of the configured list.
@@ -57,8 +60,10 @@ struct gateways {
     struct gateway_link *links[GATEWAYS_MAX];
     size_t n_links;
     uint32_t capacity;
+    uint32_t limits[FRAME_CLASSES];
     enum frame_role role;
     bool ready, draining, drained, closing;
+    unsigned sharers;       // gateways at the last split
     int64_t drain_until_ms; // while draining and not yet drained
     uv_timer_t timer;
     int64_t look_at_ms;
@@ -74,7 +79,9 @@ static void send_frame(struct gateway_link *l)
     struct gateways *g = l->gateways;
     if (buf_ok(&g->out)) {
         int rc = zsocket_send(l->socket, 0, buf_str(&g->out));
-        (void)rc; // a lost connection is reported by itself, and what it meant is said again
+        // A lost connection is reported by itself, and what it meant is said again. For want of memory
+        // one frame alone is missing, perhaps a READY: then all is said again.
+        l->unsaid = l->unsaid || rc == -ENOMEM;
     }
 }
 
@@ -97,10 +104,12 @@ static void greet(struct gateway_link *l)
     struct gateways *g = l->gateways;
     l->state = LINK_GREETING;
     l->hello_at_ms = clock_mono_ms() + GREETING_MS;
-    l->credit = 0;
+    l->credit.credit = 0;
+    l->unsaid = false;
     buf_reset(&g->out);
     announce_hello(g->announcement, g->role, &g->out);
     send_frame(l);
+    l->greetings++;
 }
 
 unsigned gateways_active(const struct gateways *g)
@@ -112,22 +121,38 @@ unsigned gateways_active(const struct gateways *g)
     return n;
 }
 
-// Splits the capacity over the active gateways and tells those whose share changed. READY is the
-// first word of credit to a gateway, CREDIT every later one.
+static uint32_t share_of(uint32_t whole, unsigned n)
+{
+    return whole / n ? whole / n : 1;
+}
+
+// Splits the capacity and the limits over the active gateways and tells those whose share changed.
+// READY is the first word of credit to a gateway, CREDIT every later one.
 static void share_credit(struct gateways *g)
 {
     unsigned n = gateways_active(g);
     if (!g->ready || g->draining || n == 0) {
         return;
     }
-    uint32_t share = g->capacity / n ? g->capacity / n : 1;
+    struct frame_credit share = { .credit = share_of(g->capacity, n) };
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        share.classes[i] = share_of(g->limits[i], n);
+    }
     for (size_t i = 0; i < g->n_links; i++) {
         struct gateway_link *l = g->links[i];
-        if (l->state == LINK_ACTIVE && l->credit != share) {
-            say_number(l, l->credit ? FRAME_CREDIT : FRAME_READY, share);
+        if (l->state == LINK_ACTIVE && memcmp(&l->credit, &share, sizeof share) != 0) {
+            buf_reset(&g->out);
+            frame_credit_encode(&g->out, l->credit.credit ? FRAME_CREDIT : FRAME_READY, &share);
+            send_frame(l);
             l->credit = share;
+            log_debug("gateway %s has credit for %u requests, one of %u gateways", l->name,
+                      share.credit, n);
         }
     }
+    if (n != g->sharers && g->callbacks.on_shared) {
+        g->callbacks.on_shared(n, g->callbacks.data);
+    }
+    g->sharers = n;
 }
 
 // Says on_drained once when no gateway is waited for any more.
@@ -264,6 +289,7 @@ static void on_message(struct zsocket *s, uint32_t peer, int fd, struct str mess
     struct str frame;
     (void)s, (void)peer, (void)fd;
     l->heard_ms = clock_mono_ms();
+    l->greetings = 0;
     while (frame_next(&r, &frame) == 1) {
         on_frame(l, frame);
     }
@@ -274,6 +300,7 @@ static void on_connect(struct zsocket *s, void *data)
     (void)s;
     struct gateway_link *l = data;
     l->heard_ms = clock_mono_ms();
+    l->greetings = 0;
     if (!l->gateways->draining) {
         greet(l);
     }
@@ -287,6 +314,33 @@ static void on_disconnect(struct zsocket *s, int fd, void *data)
 
 // --- Links
 
+static int connect_link(struct gateway_link *l)
+{
+    struct gateways *g = l->gateways;
+    struct zsocket_options options = { .type = ZSOCKET_DEALER,
+                                       .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
+                                       .curve = g->curve,
+                                       .server_name = "gateway",
+                                       .wipes = true }; // requests have passwords
+    struct zsocket_callbacks callbacks = { on_message, on_connect, on_disconnect, l };
+    int rc = zsocket_open(g->loop, &options, &callbacks, &l->socket);
+    rc = rc ? rc : zsocket_connect(l->socket, l->endpoint);
+    if (rc) {
+        zsocket_close(&l->socket, 0);
+    }
+    return rc;
+}
+
+// A connection that is up, but nothing comes through: it may be waiting for the rest of a message
+// whose length was garbled. When it cannot be opened, that is tried again at the next tick.
+static void connect_anew(struct gateway_link *l)
+{
+    zsocket_close(&l->socket, 0);
+    lose(l);
+    l->greetings = connect_link(l) ? GREETINGS : 0;
+    l->state = l->socket ? LINK_DOWN : LINK_GREETING;
+}
+
 static int open_link(struct gateways *g, const char *endpoint)
 {
     struct gateway_link *l = calloc(1, sizeof *l);
@@ -296,16 +350,8 @@ static int open_link(struct gateways *g, const char *endpoint)
     l->gateways = g;
     l->listed_ms = l->heard_ms = clock_mono_ms();
     (void)snprintf(l->endpoint, sizeof l->endpoint, "%s", endpoint);
-    struct zsocket_options options = { .type = ZSOCKET_DEALER,
-                                       .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
-                                       .curve = g->curve,
-                                       .server_name = "gateway",
-                                       .wipes = true }; // requests have passwords
-    struct zsocket_callbacks callbacks = { on_message, on_connect, on_disconnect, l };
-    int rc = zsocket_open(g->loop, &options, &callbacks, &l->socket);
-    rc = rc ? rc : zsocket_connect(l->socket, endpoint);
+    int rc = connect_link(l);
     if (rc) {
-        zsocket_close(&l->socket, 0);
         free(l);
         return rc;
     }
@@ -406,9 +452,18 @@ static void check_link(struct gateway_link *l, int64_t now)
         lose(l);
         l->state = LINK_GREETING;
         l->hello_at_ms = now;
+    } else if (l->state == LINK_ACTIVE && l->unsaid) {
+        log_warn("no memory to send something to gateway %s, greeting it again", l->name);
+        lose(l);
+        l->state = LINK_GREETING;
+        l->hello_at_ms = now;
     }
     if (l->state == LINK_GREETING && now >= l->hello_at_ms && !l->gateways->draining) {
-        greet(l);
+        if (l->greetings >= GREETINGS) {
+            connect_anew(l);
+        } else {
+            greet(l);
+        }
     }
 }
 
@@ -500,6 +555,9 @@ int gateways_open(uv_loop_t *loop, const char *endpoints, struct curve *curve,
     g->curve = curve;
     g->announcement = announcement;
     g->capacity = capacity;
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        g->limits[i] = capacity;
+    }
     g->callbacks = *callbacks;
     g->open = 1;
     buf_init(&g->out, FRAME_MAX_BYTES);
@@ -519,6 +577,12 @@ int gateways_open(uv_loop_t *loop, const char *endpoints, struct curve *curve,
 void gateways_ready(struct gateways *g)
 {
     g->ready = true;
+    share_credit(g);
+}
+
+void gateways_limits(struct gateways *g, const uint32_t limits[FRAME_CLASSES])
+{
+    memcpy(g->limits, limits, sizeof g->limits);
     share_credit(g);
 }
 

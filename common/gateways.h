@@ -32,6 +32,7 @@ struct gateways_callbacks {
     // How it is with this worker, for PONG.
     void (*on_ping)(uint32_t *ret_oldest_ms, uint32_t *ret_in_flight, void *data);
     void *data;
+    void (*on_shared)(unsigned gateways, void *data); // so many share the capacity now; may be NULL
 };
 
 // endpoints: comma-separated; ipc:// with a glob pattern, or tcp://name:port (every address of the
@@ -43,6 +44,9 @@ __attribute__((warn_unused_result)) int gateways_open(uv_loop_t *loop, const cha
 
 // From now on READY is said to every gateway.
 void gateways_ready(struct gateways *g);
+
+// How many requests of each class are taken at once, over all gateways; at first: the capacity.
+void gateways_limits(struct gateways *g, const uint32_t limits[FRAME_CLASSES]);
 
 void gateways_role(struct gateways *g, enum frame_role role);
 void gateways_send(struct gateways *g, struct gateway_link *link, struct str frame);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Handshakes of encrypted links that failed, on either side: counted
-// (sluice_curve_handshake_failures_total, by reason), and reported in a line now and then. libzmq
-// itself says nothing: who has the wrong key would wait for ever and nobody would know why.
+// (sluice_curve_handshake_failures_total, by reason), and reported in a line. libzmq itself says
+// nothing: who has the wrong key would wait for ever and nobody would know why.
 #ifndef COMMON_HANDSHAKES_H
 #define COMMON_HANDSHAKES_H
 
 #define HANDSHAKES_TEXT_SIZE 512
-#define HANDSHAKES_REPORT_MS 5000 // at most one line in this time; it says how many were left out
 
 enum handshake_failure {
     HANDSHAKE_AUTH,     // the server does not know the client's key
@@ -15,7 +14,8 @@ enum handshake_failure {
     HANDSHAKE_FAILURES
 };
 
-// Registers the metrics, and says who prints reports; NULL: nobody. Before there are threads.
+// Registers the metrics, and says who prints reports (thread-safe, and with a limit on floods);
+// NULL: nobody. Before there are threads.
 void handshakes_open(void (*print)(const char *text));
 void handshakes_close(void);
 

@@ -3,13 +3,14 @@
 // becomes a tree; duplicate names after it, by comparing few pairwise and sorting many.
 #include "common/json_to_msgpack.h"
 
+#include "common/json_memory.h"
+#include "common/json_text.h"
 #include "proto/reader.h"
 #include "proto/utf8.h"
 #include "proto/writer.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <malloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <yyjson.h>
@@ -69,8 +70,7 @@ static size_t find_too_deep(struct str json)
 
 static bool same_name(yyjson_val *a, yyjson_val *b)
 {
-    return yyjson_get_len(a) == yyjson_get_len(b) &&
-           memcmp(yyjson_get_str(a), yyjson_get_str(b), yyjson_get_len(a)) == 0;
+    return str_eq(json_text(a), json_text(b));
 }
 
 static void report_duplicate(struct transcoder *t, yyjson_val *a, yyjson_val *b)
@@ -84,8 +84,7 @@ static void report_duplicate(struct transcoder *t, yyjson_val *a, yyjson_val *b)
 static int compare_names(const void *left, const void *right)
 {
     yyjson_val *a = *(yyjson_val *const *)left, *b = *(yyjson_val *const *)right;
-    return str_cmp((struct str){ yyjson_get_str(a), yyjson_get_len(a) },
-                   (struct str){ yyjson_get_str(b), yyjson_get_len(b) });
+    return str_cmp(json_text(a), json_text(b));
 }
 
 static int check_names_sorted(struct transcoder *t, yyjson_val **names, size_t n)
@@ -143,7 +142,7 @@ static int write_object(struct transcoder *t, yyjson_val *object)
     writer_map(t->out, (uint32_t)yyjson_obj_size(object));
     yyjson_obj_iter iterator = yyjson_obj_iter_with(object);
     for (yyjson_val *key; rc == 0 && (key = yyjson_obj_iter_next(&iterator));) {
-        writer_str(t->out, (struct str){ yyjson_get_str(key), yyjson_get_len(key) });
+        writer_str(t->out, json_text(key));
         rc = write_value(t, yyjson_obj_iter_get_val(key));
     }
     return rc;
@@ -179,7 +178,7 @@ static int write_value(struct transcoder *t, yyjson_val *v)
     case YYJSON_TYPE_ARR:
         return write_array(t, v);
     case YYJSON_TYPE_STR:
-        writer_str(t->out, (struct str){ yyjson_get_str(v), yyjson_get_len(v) });
+        writer_str(t->out, json_text(v));
         return 0;
     case YYJSON_TYPE_NUM:
         write_number(t, v);
@@ -192,35 +191,6 @@ static int write_value(struct transcoder *t, yyjson_val *v)
         return 0;
     }
 }
-
-// --- Memory of the tree, which has passwords in it: overwritten before it is given back
-
-static void *wiping_malloc(void *context, size_t n)
-{
-    (void)context;
-    return malloc(n);
-}
-
-static void wiping_free(void *context, void *memory)
-{
-    (void)context;
-    if (memory) {
-        explicit_bzero(memory, malloc_usable_size(memory));
-        free(memory);
-    }
-}
-
-static void *wiping_realloc(void *context, void *memory, size_t old_n, size_t n)
-{
-    void *moved = malloc(n);
-    if (moved) {
-        memcpy(moved, memory, old_n < n ? old_n : n);
-        wiping_free(context, memory);
-    }
-    return moved;
-}
-
-static const yyjson_alc wiping = { wiping_malloc, wiping_realloc, wiping_free, NULL };
 
 // Parses, with memory from pool when it suffices: its first *ret_used bytes. What yyjson says that
 // it needs at most does not count the gaps that its pool leaves, so that it gets twice as much, and
@@ -240,7 +210,7 @@ static yyjson_doc *parse(struct str json, char *pool, size_t pool_n, size_t *ret
         doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, &allocator, error);
     }
     if (!small || (!doc && error->code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)) {
-        doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, &wiping, error);
+        doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, &json_wiping_memory, error);
     }
     return doc;
 }

@@ -2,6 +2,10 @@
 // Ed25519 keys in and out of JSON.
 #include "common/jwk.h"
 
+#include "common/json_error.h"
+#include "common/json_memory.h"
+#include "common/json_text.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <sodium.h>
@@ -36,8 +40,7 @@ void jwk_thumbprint(const uint8_t public_key[JWK_PUBLIC_BYTES], char out[JWK_THU
 
 static struct str member(yyjson_val *object, const char *name)
 {
-    yyjson_val *v = yyjson_obj_get(object, name);
-    return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
+    return json_text(yyjson_obj_get(object, name));
 }
 
 static bool kid_valid(struct str kid)
@@ -96,9 +99,12 @@ out:
 
 int jwk_read(struct str json, struct jwk *ret_key)
 {
-    yyjson_doc *doc = yyjson_read(json.p, json.n, YYJSON_READ_NOFLAG);
+    // Without YYJSON_READ_INSITU the text is only read, whatever the parameter's type says.
+    char *text = (char *)(uintptr_t)json.p;
+    yyjson_read_err why;
+    yyjson_doc *doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, &json_wiping_memory, &why);
     if (!doc) {
-        return -EBADMSG;
+        return json_errno(&why);
     }
     int r = read_key(yyjson_doc_get_root(doc), ret_key);
     yyjson_doc_free(doc);
@@ -112,9 +118,9 @@ void jwk_write(const struct jwk *key, struct buf *json)
     assert(kid_valid(str_of(key->kid)));
     base64url_encode(key->public_key, JWK_PUBLIC_BYTES, x);
     base64url_encode(key->secret_key, crypto_sign_SEEDBYTES, d);
-    buf_printf(json,
-               "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"%s\",\"d\":\"%s\",\"kid\":\"%s\"}\n",
-               x, d, key->kid);
+    buf_printf(json, "{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"%s\",\"d\":\"", x);
+    buf_append_z(json, d); // printf leaves pieces of what it writes on the stack
+    buf_printf(json, "\",\"kid\":\"%s\"}\n", key->kid);
     sodium_memzero(d, sizeof d);
 }
 
@@ -169,9 +175,12 @@ static int set_write(yyjson_mut_doc *doc, struct buf *json)
 static int set_read(struct str json_set, yyjson_mut_doc **ret_doc)
 {
     struct str text = json_set.n > 0 ? json_set : STR("{\"keys\":[]}");
-    yyjson_doc *read = yyjson_read(text.p, text.n, YYJSON_READ_NOFLAG);
+    yyjson_read_err why;
+    // Only read, as above.
+    yyjson_doc *read =
+        yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_NOFLAG, NULL, &why);
     if (!read) {
-        return -EBADMSG;
+        return json_errno(&why);
     }
     yyjson_mut_doc *doc = yyjson_doc_mut_copy(read, NULL);
     yyjson_doc_free(read);

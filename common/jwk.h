@@ -31,7 +31,7 @@ void jwk_make(struct jwk *ret_key);
 void jwk_thumbprint(const uint8_t public_key[JWK_PUBLIC_BYTES], char out[JWK_THUMBPRINT_TEXT + 1]);
 
 // Reads a private key; without a kid it gets its thumbprint. Returns 0 or -EBADMSG: not JSON, not
-// an Ed25519 key, x is not the public key of d, or a kid with other characters.
+// an Ed25519 key, x is not the public key of d, or a kid with other characters; or -ENOMEM.
 __attribute__((warn_unused_result)) int jwk_read(struct str json, struct jwk *ret_key);
 
 // Appends the private key as JSON and a newline.
@@ -39,14 +39,14 @@ void jwk_write(const struct jwk *key, struct buf *json);
 
 // Appends the set `json_set` (empty: no set yet) with the public part of key put first, unless the
 // set has its kid already. Returns 1 when it was added, 0 when it was there (nothing is appended),
-// or -EBADMSG when json_set is not a JWK set, -ENOSPC when it has JWK_SET_MAX_KEYS already.
+// or -EBADMSG when json_set is not a JWK set, -ENOSPC when it has JWK_SET_MAX_KEYS already, -ENOMEM.
 __attribute__((warn_unused_result)) int jwk_set_add(struct str json_set, const struct jwk *key,
                                                     struct buf *json);
 
 // Appends the set without the keys whose `exp` (seconds since the epoch, as in OpenID Federation;
 // keys without one stay) has come at now_s, and with `exp` = exp_s for the key `kid` (NULL: for
 // none). Returns 1 when that changes something, with *ret_removed; 0 when it does not (nothing is
-// appended); or -EBADMSG when json_set is not a JWK set.
+// appended); or -EBADMSG when json_set is not a JWK set, or -ENOMEM.
 __attribute__((warn_unused_result)) int jwk_set_retire(struct str json_set, const char *kid,
                                                        int64_t exp_s, int64_t now_s,
                                                        int *ret_removed, struct buf *json);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+// Certificates are read and pairs are made here rather than by czmq and libzmq, which leave secret
+// keys behind in memory that they have given back.
 #include "common/key_pairs.h"
 
 #include "common/clock.h"
@@ -6,7 +8,6 @@
 #include "proto/timestamp.h"
 
 #include <assert.h>
-#include <czmq.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #define FILE_BYTES 4096 // of a certificate
 
@@ -23,7 +25,7 @@ const char *const key_pairs_own[KEY_PAIRS_OWN] = { "gateway", "queue",  "users",
                                                    "orders",  "search", "tap" };
 
 struct paths {
-    char secret[KEY_PAIRS_SECRET_PATH_SIZE];
+    char secret[PATH_MAX];
     char public_dir[PATH_MAX];
     char public[PATH_MAX];
     char old[PATH_MAX];
@@ -55,19 +57,90 @@ static int find_paths(const char *dir, const char *name, struct paths *p)
     return ok ? 0 : -ENAMETOOLONG;
 }
 
+// --- Certificates
+
+// The value of a line `NAME = "VALUE"`; p == NULL: it is another line, or has no value in quotes.
+static struct str value_of(struct str line, struct str name)
+{
+    struct str none = { NULL, 0 }, rest = str_trim(line);
+    if (!str_starts(rest, name)) {
+        return none;
+    }
+    rest = str_trim((struct str){ rest.p + name.n, rest.n - name.n });
+    if (rest.n == 0 || rest.p[0] != '=') {
+        return none;
+    }
+    rest = str_trim((struct str){ rest.p + 1, rest.n - 1 });
+    bool quoted =
+        rest.n >= 2 && (rest.p[0] == '"' || rest.p[0] == '\'') && rest.p[rest.n - 1] == rest.p[0];
+    return quoted ? (struct str){ rest.p + 1, rest.n - 2 } : none;
+}
+
+// The value of the first such line of a certificate, which czmq writes with sections and indents.
+static struct str find_value(struct str text, struct str name)
+{
+    struct str found = { NULL, 0 };
+    while (text.n > 0 && !found.p) {
+        struct str line = str_take_line(&text);
+        line.n -= line.n > 0 && line.p[line.n - 1] == '\r'; // who edited it may have ended lines so
+        found = value_of(line, name);
+    }
+    return found;
+}
+
+// Reads a certificate into text, which buf_fini() overwrites.
+static int read_certificate(const char *path, struct buf *text)
+{
+    buf_init(text, FILE_BYTES);
+    text->wipes = true;
+    return file_read(path, FILE_BYTES, text);
+}
+
+static int decode_key(struct str text, uint8_t key[KEY_PAIRS_KEY_BYTES])
+{
+    char z[KEY_PAIRS_KEY_SIZE];
+    if (text.n != sizeof z - 1 || memchr(text.p, '\0', text.n)) {
+        return -EBADMSG;
+    }
+    memcpy(z, text.p, text.n);
+    z[text.n] = '\0';
+    int rc = zmq_z85_decode(key, z) ? 0 : -EBADMSG;
+    sodium_memzero(z, sizeof z);
+    return rc;
+}
+
 int key_pairs_read_public(const char *path, char key[KEY_PAIRS_KEY_SIZE])
 {
-    if (access(path, R_OK)) {
-        return -errno;
-    }
-    zconfig_t *root = zconfig_load(path);
-    const char *text = root ? zconfig_get(root, "/curve/public-key", "") : "";
-    uint8_t bytes[32];
-    int rc = strlen(text) == KEY_PAIRS_KEY_SIZE - 1 && zmq_z85_decode(bytes, text) ? 0 : -EBADMSG;
+    struct buf text;
+    uint8_t bytes[KEY_PAIRS_KEY_BYTES];
+    int rc = read_certificate(path, &text);
+    struct str value = find_value(buf_str(&text), STR("public-key"));
+    rc = rc ? rc : decode_key(value, bytes);
     if (rc == 0) {
-        memcpy(key, text, KEY_PAIRS_KEY_SIZE);
+        memcpy(key, value.p, value.n);
+        key[value.n] = '\0';
     }
-    zconfig_destroy(&root);
+    buf_fini(&text);
+    return rc;
+}
+
+int key_pairs_read(const char *path, struct key_pair_keys *ret_keys)
+{
+    struct buf text;
+    struct key_pair_keys keys;
+    uint8_t public_key[KEY_PAIRS_KEY_BYTES];
+    int rc = read_certificate(path, &text);
+    rc = rc ? rc : decode_key(find_value(buf_str(&text), STR("public-key")), keys.public_key);
+    rc = rc ? rc : decode_key(find_value(buf_str(&text), STR("secret-key")), keys.secret_key);
+    rc = rc ? rc : crypto_scalarmult_base(public_key, keys.secret_key) ? -EBADMSG : 0;
+    if (rc == 0 && memcmp(public_key, keys.public_key, sizeof public_key) != 0) {
+        rc = -EBADMSG;
+    }
+    if (rc == 0) {
+        *ret_keys = keys;
+    }
+    sodium_memzero(&keys, sizeof keys);
+    buf_fini(&text);
     return rc;
 }
 
@@ -77,24 +150,37 @@ static int write_certificate(const char *path, const char *name, const char *cre
 {
     struct buf text;
     buf_init(&text, FILE_BYTES);
+    text.wipes = true;
     buf_printf(&text, "metadata\n    name = \"%s\"\n    created = \"%s\"\n", name, created);
     buf_printf(&text, "curve\n    public-key = \"%s\"\n", public);
     if (secret) {
-        buf_printf(&text, "    secret-key = \"%s\"\n", secret);
+        buf_append_z(&text, "    secret-key = \"");
+        buf_append_z(&text, secret); // printf leaves pieces of what it writes on the stack
+        buf_append_z(&text, "\"\n");
     }
     int rc = buf_ok(&text) ? file_replace(path, buf_str(&text), 0600) : buf_error(&text);
-    buf_wipe(&text);
     buf_fini(&text);
     return rc;
+}
+
+// As zmq_curve_keypair(), which leaves the secret key on the stack.
+static void make_keys(char public[KEY_PAIRS_KEY_SIZE], char secret[KEY_PAIRS_KEY_SIZE])
+{
+    struct key_pair_keys keys;
+    int rc = crypto_box_keypair(keys.public_key, keys.secret_key);
+    assert(rc == 0);
+    char *z = zmq_z85_encode(public, keys.public_key, sizeof keys.public_key);
+    assert(z); // it refuses nothing but lengths that are no multiple of 4
+    z = zmq_z85_encode(secret, keys.secret_key, sizeof keys.secret_key);
+    assert(z);
+    sodium_memzero(&keys, sizeof keys);
 }
 
 // Writes a new pair: the public key first, so that nobody uses a secret one that is not accepted.
 static int write_pair(const struct paths *p, const char *name)
 {
     char public[KEY_PAIRS_KEY_SIZE], secret[KEY_PAIRS_KEY_SIZE], created[TIMESTAMP_SIZE];
-    if (zmq_curve_keypair(public, secret)) {
-        return -zmq_errno();
-    }
+    make_keys(public, secret);
     (void)timestamp_format(clock_wall_ms(), created);
     int rc = write_certificate(p->public, name, created, public, NULL);
     rc = rc ? rc : write_certificate(p->secret, name, created, public, secret);
@@ -110,9 +196,11 @@ static int make_dir(const char *path)
 // The time of making in a certificate; empty when it has none.
 static void read_created(const char *path, char created[32])
 {
-    zconfig_t *root = zconfig_load(path);
-    (void)snprintf(created, 32, "%s", root ? zconfig_get(root, "/metadata/created", "") : "");
-    zconfig_destroy(&root);
+    struct buf text;
+    int rc = read_certificate(path, &text);
+    struct str value = rc ? STR("") : find_value(buf_str(&text), STR("created"));
+    (void)snprintf(created, 32, "%.*s", STR_ARG(value));
+    buf_fini(&text);
 }
 
 int key_pairs_make(const char *dir, const char *name)

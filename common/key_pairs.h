@@ -21,7 +21,7 @@
 
 #define KEY_PAIRS_NAME_SIZE 33 // of a service (PROTOCOL.md 2.2), and the NUL
 #define KEY_PAIRS_KEY_SIZE 41  // Z85 of 32 bytes, and the NUL
-#define KEY_PAIRS_SECRET_PATH_SIZE 256 // zcert_load() cuts longer paths off
+#define KEY_PAIRS_KEY_BYTES 32 // of a public and of a secret key
 #define KEY_PAIRS_MAX 128      // identities: more services than one machine runs
 #define KEY_PAIRS_LEGACY "client"
 
@@ -36,8 +36,8 @@ bool key_pairs_name_valid(const char *name);
 
 // Makes the pair of name if it is not there; a public key that is missing is written anew from the
 // secret one, a secret one that is missing makes a new pair. dir and dir/public are made (0700) if
-// need be. Returns 1 when something was made, 0, -ENAMETOOLONG when the path of a secret key would
-// have more than 255 bytes, or another negative errno.
+// need be. Returns 1 when something was made, 0, or a negative errno (-ENAMETOOLONG: a path has
+// PATH_MAX bytes or more).
 KEY_PAIRS_CHECK int key_pairs_make(const char *dir, const char *name);
 
 // Makes those that every deployment has. 0 or a negative errno.
@@ -65,5 +65,15 @@ KEY_PAIRS_CHECK int key_pairs_list(const char *dir, struct key_pair pairs[KEY_PA
 
 // Reads a public key file (path with or without secret part). 0, -ENOENT, -EBADMSG.
 KEY_PAIRS_CHECK int key_pairs_read_public(const char *path, char key[KEY_PAIRS_KEY_SIZE]);
+
+struct key_pair_keys {
+    uint8_t public_key[KEY_PAIRS_KEY_BYTES];
+    uint8_t secret_key[KEY_PAIRS_KEY_BYTES];
+};
+
+// Reads both keys of a secret key file. Memory that held the text of the secret one is overwritten;
+// *ret_keys is the caller's to overwrite. 0, -ENOENT, -EBADMSG (no key pair, or not the public key of
+// this secret one), or another negative errno.
+KEY_PAIRS_CHECK int key_pairs_read(const char *path, struct key_pair_keys *ret_keys);
 
 #endif

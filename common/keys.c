@@ -2,6 +2,7 @@
 // The secrets of a deployment, each made when it is missing.
 #include "common/keys.h"
 
+#include "common/base64url.h"
 #include "common/key_pairs.h"
 #include "common/file.h"
 #include "common/jwk.h"
@@ -94,6 +95,23 @@ static int make_cursor_key(struct maker *m)
     return put(m);
 }
 
+static int make_admin_token(struct maker *m)
+{
+    int r = look(m, "admin-token");
+    if (r != 0) {
+        return r < 0 ? r : 0;
+    }
+    uint8_t bytes[KEYS_TOKEN_BYTES];
+    char text[BASE64URL_TEXT(KEYS_TOKEN_BYTES) + 1];
+    randombytes_buf(bytes, sizeof bytes);
+    base64url_encode(bytes, sizeof bytes, text);
+    buf_append_z(&m->content, text);
+    buf_append_char(&m->content, '\n');
+    sodium_memzero(bytes, sizeof bytes);
+    sodium_memzero(text, sizeof text);
+    return put(m);
+}
+
 // A directory of its own for what one service writes, so that it needs no right to the others' files.
 static int make_dir(struct maker *m, const char *name)
 {
@@ -121,7 +139,7 @@ static int make_token_key(struct maker *m, struct jwk *ret_key)
         return fail(m, r, NULL);
     }
     r = jwk_read(buf_str(&m->content), ret_key);
-    return r < 0 ? fail(m, r, "not a private Ed25519 JWK") : 0;
+    return r < 0 ? fail(m, r, r == -EBADMSG ? "not a private Ed25519 JWK" : NULL) : 0;
 }
 
 // Sees to it that jwks.json has the key: gateways would refuse every token that it signs.
@@ -177,6 +195,10 @@ static int make_all(struct maker *m)
     }
     if (r >= 0) {
         made += r;
+        r = make_admin_token(m);
+    }
+    if (r >= 0) {
+        made += r;
         r = make_curve_keys(m);
     }
     sodium_memzero(&key, sizeof key);
@@ -214,6 +236,7 @@ int keys_make(const char *secrets_dir, char error[KEYS_ERROR_SIZE])
         return fail(&m, fd, NULL);
     }
     buf_init(&m.content, JWK_SET_MAX_BYTES);
+    m.content.wipes = true;
     int r = make_all(&m);
     buf_wipe(&m.content);
     buf_fini(&m.content);

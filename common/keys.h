@@ -6,6 +6,7 @@
 //                        that the users service alone may read and write
 //     public/jwks.json   the public keys that verify access tokens, a JWK set: in a directory that
 //                        gateways may read, which may not read the others
+//     admin-token        who has it may use the console of the gateways' admin listeners
 //     cursor.key         64 hexadecimal digits: the key that seals list cursors
 //     curve/             the key pairs of the TCP links (common/key_pairs.h)
 //
@@ -19,13 +20,14 @@
 
 #define KEYS_PASSWORD 24 // characters out of 57: 140 bits
 #define KEYS_CURSOR_BYTES 32
+#define KEYS_TOKEN_BYTES 32 // of chance in the admin token, which is their base64url
 #define KEYS_ERROR_SIZE 512
 
 // Makes what is missing in the directory, which is made itself (0700) or closed for group and
 // others; files are 0600. What is there is not touched, but a jwks.json that lacks the key of
 // token.key gets it added; and a password that was removed stays so once the users store
 // (../db/users/users.db) exists. Processes that do this at the same time wait for each other. Returns how
-// many of the four files were made or changed, or a negative errno with one line in error that
+// many of the five files were made or changed, or a negative errno with one line in error that
 // names the file.
 __attribute__((warn_unused_result)) int keys_make(const char *secrets_dir,
                                                   char error[KEYS_ERROR_SIZE]);

@@ -11,8 +11,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -33,20 +34,25 @@ static struct {
     bool colours;
 } settings;
 
-static _Atomic enum log_level threshold = LEVEL_INFO;
-static _Atomic uint64_t counts[N_LEVELS];
+_Atomic int log_threshold = LEVEL_INFO;
+
+static _Atomic uint64_t counts[N_LEVELS], suppressed[N_LEVELS];
+static struct log_site *_Atomic listed; // those that have left something out
+static _Atomic uint64_t lost;
+static _Atomic bool nobody_reads; // the last line waited in vain
 
 // clang-format off
 static const struct {
     const char *name;
+    const char *word;   // of it as a setting
     const char *number; // SeverityNumber of OpenTelemetry's log data model
     const char *colour;
 } levels[N_LEVELS] = {
-    [LEVEL_DEBUG] = { "DEBUG", "5", "\033[2m" },
-    [LEVEL_INFO] = { "INFO", "9", "\033[32m" },
-    [LEVEL_WARN] = { "WARN", "13", "\033[33m" },
-    [LEVEL_ERROR] = { "ERROR", "17", "\033[31m" },
-    [LEVEL_FATAL] = { "FATAL", "21", "\033[1;31m" },
+    [LEVEL_DEBUG] = { "DEBUG", "debug", "5", "\033[2m" },
+    [LEVEL_INFO] = { "INFO", "info", "9", "\033[32m" },
+    [LEVEL_WARN] = { "WARN", "warn", "13", "\033[33m" },
+    [LEVEL_ERROR] = { "ERROR", "error", "17", "\033[31m" },
+    [LEVEL_FATAL] = { "FATAL", "fatal", "21", "\033[1;31m" },
 };
 // clang-format on
 
@@ -82,18 +88,45 @@ void log_init(const char *service, const char *instance, enum log_level level,
     snprintf(settings.instance, sizeof(settings.instance), "%s", instance);
     settings.text = format == LOG_FORMAT_TEXT || (format == LOG_FORMAT_AUTO && terminal);
     settings.colours = settings.text && terminal && wants_colours();
-    atomic_store_explicit(&threshold, level, memory_order_relaxed);
+    atomic_store_explicit(&log_threshold, (int)level, memory_order_relaxed);
 }
 
-bool log_enabled(enum log_level level)
+int log_level_parse(struct str name)
 {
-    return level >= atomic_load_explicit(&threshold, memory_order_relaxed);
+    for (int level = LEVEL_DEBUG; level < LEVEL_FATAL; level++) {
+        if (str_eq(name, str_of(levels[level].word))) {
+            return level;
+        }
+    }
+    return -EINVAL;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    assert(level < N_LEVELS);
+    return levels[level].word;
+}
+
+enum log_level log_level(void)
+{
+    return (enum log_level)atomic_load_explicit(&log_threshold, memory_order_relaxed);
 }
 
 uint64_t log_count(enum log_level level)
 {
     assert(level < N_LEVELS);
     return atomic_load_explicit(&counts[level], memory_order_relaxed);
+}
+
+uint64_t log_suppressed(enum log_level level)
+{
+    assert(level < N_LEVELS);
+    return atomic_load_explicit(&suppressed[level], memory_order_relaxed);
+}
+
+uint64_t log_lost(void)
+{
+    return atomic_load_explicit(&lost, memory_order_relaxed);
 }
 
 // --- Escaping and cutting
@@ -236,46 +269,69 @@ static void append_fields(struct buf *b, const char *const fields[], size_t end)
     }
 }
 
-static void append_json_line(struct buf *b, enum log_level level, const struct trace *trace,
-                             struct str message, const char *const fields[])
+// What a line is made of.
+struct event {
+    enum log_level level;
+    const struct trace *trace; // NULL: none
+    struct str message;
+    const char *const *fields; // NULL: none
+    uint64_t suppressed;       // lines of its statement that are missing before it
+};
+
+// Appends the fields. What is missing comes first: it is not what a long line is cut by.
+static void append_all_fields(struct buf *b, const struct event *e, size_t end)
+{
+    if (e->suppressed > 0) {
+        char n[24];
+        (void)snprintf(n, sizeof n, "%" PRIu64, e->suppressed);
+        append_fields(b, (const char *[]){ "#suppressed", n, NULL }, end);
+    }
+    append_fields(b, e->fields, end);
+}
+
+// Up to where the message may go: a long one leaves half of the line to the fields.
+static size_t message_end(const struct buf *b, const struct event *e, size_t end)
+{
+    return e->fields || e->suppressed ? (b->len + end) / 2 : end;
+}
+
+static void append_json_line(struct buf *b, const struct event *e)
 {
     const size_t end = LOG_MAX_LINE - TAIL_BYTES;
     buf_append_z(b, "{\"timestamp\":\"");
     append_time(b);
     buf_append_z(b, "\",\"severity_text\":\"");
-    buf_append_z(b, levels[level].name);
+    buf_append_z(b, levels[e->level].name);
     buf_append_z(b, "\",\"severity_number\":");
-    buf_append_z(b, levels[level].number);
+    buf_append_z(b, levels[e->level].number);
     buf_append_z(b, settings.identity);
-    if (trace && trace_is_set(trace)) {
+    if (e->trace && trace_is_set(e->trace)) {
         char trace_id[TRACE_ID_TEXT + 1], span_id[SPAN_ID_TEXT + 1];
-        trace_id_text(trace, trace_id);
-        span_id_text(trace, span_id);
+        trace_id_text(e->trace, trace_id);
+        span_id_text(e->trace, span_id);
         append_json_field(b, "trace_id", trace_id, end);
         append_json_field(b, "span_id", span_id, end);
     }
     buf_append_z(b, ",\"body\":\"");
-    // A long message leaves half of the line to the fields.
-    append_escaped(b, message, fields ? (b->len + end) / 2 : end);
+    append_escaped(b, e->message, message_end(b, e, end));
     buf_append_char(b, '"');
-    append_fields(b, fields, end);
+    append_all_fields(b, e, end);
     buf_append_z(b, "}\n");
 }
 
-static void append_text_line(struct buf *b, enum log_level level, const struct trace *trace,
-                             struct str message, const char *const fields[])
+static void append_text_line(struct buf *b, const struct event *e)
 {
     const size_t end = LOG_MAX_LINE - TAIL_BYTES - SPAN_ID_TEXT - TRACE_ID_TEXT;
     append_time(b);
-    const char *colour = settings.colours ? levels[level].colour : "";
+    const char *colour = settings.colours ? levels[e->level].colour : "";
     const char *plain = settings.colours ? "\033[0m" : "";
-    buf_printf(b, " %s%-5s%s %s%s", colour, levels[level].name, plain, settings.instance,
+    buf_printf(b, " %s%-5s%s %s%s", colour, levels[e->level].name, plain, settings.instance,
                *settings.instance ? " " : "");
-    append_escaped(b, message, fields ? (b->len + end) / 2 : end);
-    append_fields(b, fields, end);
-    if (trace && trace_is_set(trace)) {
+    append_escaped(b, e->message, message_end(b, e, end));
+    append_all_fields(b, e, end);
+    if (e->trace && trace_is_set(e->trace)) {
         char trace_id[TRACE_ID_TEXT + 1];
-        trace_id_text(trace, trace_id);
+        trace_id_text(e->trace, trace_id);
         buf_printf(b, " trace=%s", trace_id);
     }
     buf_append_char(b, '\n');
@@ -290,13 +346,40 @@ static _Thread_local struct {
     char bytes[LOG_MAX_LINE];
 } held;
 
+// Whether a full pipe takes something again within LOG_WAIT_MS, unless it has lately let that pass.
+static bool wait_for_room(void)
+{
+    struct pollfd p = { .fd = STDOUT_FILENO, .events = POLLOUT };
+    int wait_ms = atomic_load_explicit(&nobody_reads, memory_order_relaxed) ? 0 : LOG_WAIT_MS;
+    return poll(&p, 1, wait_ms) > 0 && (p.revents & POLLOUT);
+}
+
+// A log that nobody takes (closed pipe, full disk) must not stop the service: the lines are gone.
+static void lose(struct str bytes)
+{
+    for (size_t i = 0; i < bytes.n; i++) {
+        lost += bytes.p[i] == '\n';
+    }
+}
+
 static void write_bytes(struct str bytes)
 {
-    ssize_t n;
-    do {
-        n = write(STDOUT_FILENO, bytes.p, bytes.n);
-    } while (n < 0 && errno == EINTR);
-    // A log that nobody takes (closed pipe, full disk) must not stop the service: the line is gone.
+    while (bytes.n > 0) {
+        ssize_t n = write(STDOUT_FILENO, bytes.p, bytes.n);
+        if (n < 0 && errno == EAGAIN && !wait_for_room()) {
+            atomic_store_explicit(&nobody_reads, true, memory_order_relaxed);
+            lose(bytes);
+            return;
+        }
+        if (n < 0 && errno != EAGAIN && errno != EINTR) {
+            lose(bytes);
+            return;
+        }
+        bytes = n > 0 ? (struct str){ bytes.p + n, bytes.n - (size_t)n } : bytes;
+    }
+    if (atomic_load_explicit(&nobody_reads, memory_order_relaxed)) {
+        atomic_store_explicit(&nobody_reads, false, memory_order_relaxed);
+    }
 }
 
 void log_release(void)
@@ -328,19 +411,18 @@ static void write_line(struct str line)
     held.n += line.n;
 }
 
-static void write_event(enum log_level level, const struct trace *trace, struct str message,
-                        const char *const fields[])
+static void write_event(const struct event *e)
 {
-    atomic_fetch_add_explicit(&counts[level], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&counts[e->level], 1, memory_order_relaxed);
     // A character may be appended before it is seen to be one too many: room for that, and for the
     // "...".
     struct buf line;
     buf_init(&line, 2 * LOG_MAX_LINE);
     (void)buf_reserve(&line, USUAL_LINE_BYTES); // a failure sticks, and is seen below
     if (settings.text) {
-        append_text_line(&line, level, trace, message, fields);
+        append_text_line(&line, e);
     } else {
-        append_json_line(&line, level, trace, message, fields);
+        append_json_line(&line, e);
     }
     if (buf_ok(&line)) {
         assert(line.len <= LOG_MAX_LINE);
@@ -351,10 +433,86 @@ static void write_event(enum log_level level, const struct trace *trace, struct 
     buf_fini(&line);
 }
 
-void log_write(enum log_level level, const struct trace *trace, const char *format, ...)
+// --- What one statement may write
+
+// Takes a token. The bucket is kept as the time at which it is full again (GCRA): one word, which is
+// compared and swapped.
+static bool take_token(struct log_site *site, enum log_level level)
+{
+    bool debug = level == LEVEL_DEBUG;
+    int64_t interval_us = 1000 * (debug ? LOG_DEBUG_INTERVAL_MS : LOG_INTERVAL_MS);
+    int64_t depth_us = interval_us * (debug ? LOG_DEBUG_BURST : LOG_BURST);
+    int64_t now_us = clock_mono_us(), full_us, next_us;
+    full_us = atomic_load_explicit(&site->full_us, memory_order_relaxed);
+    do {
+        next_us = (full_us > now_us ? full_us : now_us) + interval_us;
+        if (next_us - now_us > depth_us) {
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&site->full_us, &full_us, next_us,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
+// Puts a site into the list, once.
+static void list_site(struct log_site *site, enum log_level level, const char *message)
+{
+    if (atomic_load_explicit(&site->listed, memory_order_relaxed) ||
+        atomic_exchange_explicit(&site->listed, true, memory_order_relaxed)) {
+        return;
+    }
+    site->level = level;
+    site->message = message;
+    site->next = atomic_load_explicit(&listed, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(&listed, &site->next, site, memory_order_release,
+                                                  memory_order_relaxed)) {
+    }
+}
+
+// Whether a line may be written, and then how many before it were not. message is as it stands in
+// the statement.
+static bool admit(struct log_site *site, enum log_level level, const char *message,
+                  uint64_t *ret_suppressed)
+{
+    *ret_suppressed = 0;
+    if (!site || level == LEVEL_FATAL) {
+        return true;
+    }
+    if (!take_token(site, level)) {
+        atomic_fetch_add_explicit(&site->suppressed, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&suppressed[level], 1, memory_order_relaxed);
+        list_site(site, level, message);
+        return false;
+    }
+    if (atomic_load_explicit(&site->suppressed, memory_order_relaxed) > 0) {
+        *ret_suppressed = atomic_exchange_explicit(&site->suppressed, 0, memory_order_relaxed);
+    }
+    return true;
+}
+
+void log_tell_suppressed(void)
+{
+    struct log_site *site = atomic_load_explicit(&listed, memory_order_acquire);
+    for (; site; site = site->next) {
+        struct event e = { .level = site->level, .message = STR("lines like this were left out") };
+        const char *const fields[] = { "log.template", site->message, NULL };
+        e.fields = fields;
+        if (atomic_load_explicit(&site->suppressed, memory_order_relaxed) > 0 &&
+            log_enabled(site->level) && admit(site, site->level, site->message, &e.suppressed) &&
+            e.suppressed > 0) {
+            write_event(&e);
+        }
+    }
+}
+
+// --- Lines
+
+void log_write_at(struct log_site *site, enum log_level level, const struct trace *trace,
+                  const char *format, ...)
 {
     assert(level < N_LEVELS);
-    if (!log_enabled(level)) {
+    struct event e = { .level = level, .trace = trace };
+    if (!log_enabled(level) || !admit(site, level, format, &e.suppressed)) {
         return;
     }
     // Longer than a line: what is too long is cut with the rest, after a whole character.
@@ -364,14 +522,53 @@ void log_write(enum log_level level, const struct trace *trace, const char *form
     int n = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     size_t length = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-    write_event(level, trace, (struct str){ text, length }, NULL);
+    e.message = (struct str){ text, length };
+    write_event(&e);
 }
 
-void log_fields(enum log_level level, const struct trace *trace, const char *message,
-                const char *const fields[])
+void log_fields_at(struct log_site *site, enum log_level level, const struct trace *trace,
+                   const char *message, const char *const fields[])
 {
     assert(level < N_LEVELS);
-    if (log_enabled(level)) {
-        write_event(level, trace, str_of(message), fields);
+    struct event e = {
+        .level = level, .trace = trace, .message = str_of(message), .fields = fields
+    };
+    if (log_enabled(level) && admit(site, level, message, &e.suppressed)) {
+        write_event(&e);
     }
+}
+
+void log_lines_at(struct log_site *site, enum log_level level, struct str text)
+{
+    assert(level < N_LEVELS);
+    struct event e = { .level = level };
+    if (text.n == 0 || !log_enabled(level) ||
+        !admit(site, level, "a text of several lines", &e.suppressed)) {
+        return;
+    }
+    while (text.n > 0) {
+        e.message = str_take_line(&text);
+        write_event(&e);
+        e.suppressed = 0;
+    }
+}
+
+void log_set_level(enum log_level level)
+{
+    assert(level < LEVEL_FATAL);
+    enum log_level before =
+        (enum log_level)atomic_exchange_explicit(&log_threshold, (int)level, memory_order_relaxed);
+    if (before == level) {
+        return;
+    }
+    const char *const fields[] = {
+        "event.name",           "log-level", "log.level", log_level_name(level), "log.level.before",
+        log_level_name(before), NULL
+    };
+    // Not by log_fields(): who reads a log without lines of this level must see why there are more
+    // of them, or less, from here on.
+    struct event e = { .level = LEVEL_INFO,
+                       .message = STR("the log level was changed"),
+                       .fields = fields };
+    write_event(&e);
 }

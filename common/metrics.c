@@ -2,6 +2,8 @@
 // The registry is a list sorted by name and labels, guarded by a mutex that counting never takes.
 #include "common/metrics.h"
 
+#include "common/clock.h"
+
 #include <assert.h>
 #include <dirent.h>
 #include <inttypes.h>
@@ -64,33 +66,74 @@ void metrics_unregister(struct metric *m)
     pthread_mutex_unlock(&lock);
 }
 
-void metric_observe_us(struct metric *m, int64_t duration_us)
+// Counts a duration that is not negative and returns its bucket.
+static int observe(struct metric *m, int64_t duration_us)
 {
-    assert(m->type == METRIC_HISTOGRAM);
-    duration_us = duration_us < 0 ? 0 : duration_us;
+    assert(m->type == METRIC_HISTOGRAM && duration_us >= 0);
     int bucket = 0;
     while (bucket < METRICS_N_BUCKETS && duration_us > bounds_us[bucket]) {
         bucket++;
     }
     atomic_fetch_add_explicit(&m->buckets[bucket], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&m->value, duration_us, memory_order_relaxed);
+    return bucket;
+}
+
+void metric_observe_us(struct metric *m, int64_t duration_us)
+{
+    if (METRICS_COUNT) {
+        (void)observe(m, duration_us < 0 ? 0 : duration_us);
+    }
+}
+
+void metric_observe_traced_us(struct metric *m, int64_t duration_us, const struct trace *trace)
+{
+    if (!METRICS_COUNT) {
+        return;
+    }
+    duration_us = duration_us < 0 ? 0 : duration_us;
+    int bucket = observe(m, duration_us);
+    if (m->exemplars && trace_is_sampled(trace)) {
+        exemplar_set(&m->exemplars->buckets[bucket], trace, duration_us, clock_wall_us());
+    }
 }
 
 // --- Rendering
 
-static void append_head(struct buf *b, const char *name, const char *help, const char *type)
+// How a text is written.
+struct output {
+    struct buf *b;
+    enum metrics_format format;
+};
+
+// OpenMetrics names the family of a counter without its suffix.
+static int family_bytes(const struct output *o, const char *name, const char *type)
 {
-    buf_printf(b, "# HELP %s ", name);
+    static const char suffix[] = "_total";
+    size_t n = strlen(name), k = sizeof suffix - 1;
+    bool counter = strcmp(type, "counter") == 0;
+    assert(!counter || (n > k && memcmp(name + n - k, suffix, k) == 0));
+    return (int)(counter && o->format == METRICS_OPENMETRICS ? n - k : n);
+}
+
+static void append_head(const struct output *o, const char *name, const char *help,
+                        const char *type)
+{
+    struct buf *b = o->b;
+    int n = family_bytes(o, name, type);
+    buf_printf(b, "# HELP %.*s ", n, name);
     for (const char *p = help; *p; p++) {
         if (*p == '\\') {
             buf_append_z(b, "\\\\");
         } else if (*p == '\n') {
             buf_append_z(b, "\\n");
+        } else if (*p == '"' && o->format == METRICS_OPENMETRICS) {
+            buf_append_z(b, "\\\"");
         } else {
             buf_append_char(b, *p);
         }
     }
-    buf_printf(b, "\n# TYPE %s %s\n", name, type);
+    buf_printf(b, "\n# TYPE %.*s %s\n", n, name, type);
 }
 
 static void append_seconds(struct buf *b, int64_t us)
@@ -111,24 +154,33 @@ static void append_series(struct buf *b, const struct metric *m, const char *suf
     buf_append_char(b, ' ');
 }
 
-static void append_bucket(struct buf *b, const struct metric *m, const char *bound, uint64_t count)
+// OpenMetrics writes bounds as floating point numbers.
+static void append_bucket(const struct output *o, const struct metric *m, int i, uint64_t count)
 {
+    struct buf *b = o->b;
+    const char *bound = i < METRICS_N_BUCKETS ? bounds_text[i] : "+Inf";
+    bool whole = o->format == METRICS_OPENMETRICS && bound[strcspn(bound, ".+")] == '\0';
     struct str labels = labels_of(m);
     buf_append_z(b, m->name);
     buf_append_z(b, "_bucket{");
     buf_append_str(b, labels);
     buf_append_z(b, labels.n > 0 ? "," : "");
-    buf_printf(b, "le=\"%s\"} %" PRIu64 "\n", bound, count);
+    buf_printf(b, "le=\"%s%s\"} %" PRIu64, bound, whole ? ".0" : "", count);
+    if (o->format == METRICS_OPENMETRICS && m->exemplars) {
+        exemplar_append(&m->exemplars->buckets[i], b);
+    }
+    buf_append_char(b, '\n');
 }
 
 // Durations that are counted meanwhile may be in the sum and not yet in a bucket; +Inf and _count
 // come from the same reading, so they agree always.
-static void append_histogram(struct buf *b, const struct metric *m)
+static void append_histogram(const struct output *o, const struct metric *m)
 {
+    struct buf *b = o->b;
     uint64_t count = 0;
     for (int i = 0; i <= METRICS_N_BUCKETS; i++) {
         count += atomic_load_explicit(&m->buckets[i], memory_order_relaxed);
-        append_bucket(b, m, i < METRICS_N_BUCKETS ? bounds_text[i] : "+Inf", count);
+        append_bucket(o, m, i, count);
     }
     append_series(b, m, "_sum");
     append_seconds(b, metric_get(m));
@@ -136,23 +188,23 @@ static void append_histogram(struct buf *b, const struct metric *m)
     buf_printf(b, "%" PRIu64 "\n", count);
 }
 
-static void append_metric(struct buf *b, const struct metric *m)
+static void append_metric(const struct output *o, const struct metric *m)
 {
     if (m->type == METRIC_HISTOGRAM) {
-        append_histogram(b, m);
+        append_histogram(o, m);
         return;
     }
-    append_series(b, m, "");
-    buf_printf(b, "%" PRId64 "\n", m->read ? m->read(m->data) : metric_get(m));
+    append_series(o->b, m, "");
+    buf_printf(o->b, "%" PRId64 "\n", m->read ? m->read(m->data) : metric_get(m));
 }
 
 // --- The standard metrics of a process
 
-static void append_plain(struct buf *b, const char *name, const char *help, const char *type,
-                         int64_t value)
+static void append_plain(const struct output *o, const char *name, const char *help,
+                         const char *type, int64_t value)
 {
-    append_head(b, name, help, type);
-    buf_printf(b, "%s %" PRId64 "\n", name, value);
+    append_head(o, name, help, type);
+    buf_printf(o->b, "%s %" PRId64 "\n", name, value);
 }
 
 static int64_t cpu_us(void)
@@ -238,49 +290,110 @@ static int64_t start_time_us(int64_t start_ticks)
     return booted_us + start_ticks * (1000000 / ticks_per_second);
 }
 
-static void append_process(struct buf *b)
+static void append_process(const struct output *o)
 {
-    append_head(b, "process_cpu_seconds_total", "User and system CPU time spent in seconds.",
+    struct buf *b = o->b;
+    append_head(o, "process_cpu_seconds_total", "User and system CPU time spent in seconds.",
                 "counter");
     buf_append_z(b, "process_cpu_seconds_total ");
     append_seconds(b, cpu_us());
     struct rlimit fds;
     if (getrlimit(RLIMIT_NOFILE, &fds) == 0) {
-        append_plain(b, "process_max_fds", "Maximum number of open file descriptors.", "gauge",
+        append_plain(o, "process_max_fds", "Maximum number of open file descriptors.", "gauge",
                      fds.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)fds.rlim_cur); // RLIM_INFINITY
     }
     int64_t open_fds = count_fds();
     if (open_fds >= 0) {
-        append_plain(b, "process_open_fds", "Number of open file descriptors.", "gauge", open_fds);
+        append_plain(o, "process_open_fds", "Number of open file descriptors.", "gauge", open_fds);
     }
     struct process_stat stat;
     if (!read_stat(&stat)) {
         return;
     }
-    append_plain(b, "process_resident_memory_bytes", "Resident memory size in bytes.", "gauge",
+    append_plain(o, "process_resident_memory_bytes", "Resident memory size in bytes.", "gauge",
                  stat.resident_pages * sysconf(_SC_PAGESIZE));
-    append_head(b, "process_start_time_seconds", "Start time since the epoch in seconds.", "gauge");
+    append_head(o, "process_start_time_seconds", "Start time since the epoch in seconds.", "gauge");
     buf_append_z(b, "process_start_time_seconds ");
     append_seconds(b, start_time_us(stat.start_ticks));
-    append_plain(b, "process_threads", "Number of threads.", "gauge", stat.threads);
-    append_plain(b, "process_virtual_memory_bytes", "Virtual memory size in bytes.", "gauge",
+    append_plain(o, "process_threads", "Number of threads.", "gauge", stat.threads);
+    append_plain(o, "process_virtual_memory_bytes", "Virtual memory size in bytes.", "gauge",
                  stat.virtual_bytes);
 }
 
-void metrics_render(struct buf *b)
+void metrics_render(struct buf *b, enum metrics_format format)
 {
+    const struct output o = { b, format };
     static const char *const types[] = {
         [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram"
     };
-    append_process(b);
+    append_process(&o);
     pthread_mutex_lock(&lock);
     const char *name = "";
     for (const struct metric *m = registered; m; m = m->next) {
         if (strcmp(name, m->name) != 0) {
             name = m->name;
-            append_head(b, name, m->help, types[m->type]);
+            append_head(&o, name, m->help, types[m->type]);
         }
-        append_metric(b, m);
+        append_metric(&o, m);
     }
     pthread_mutex_unlock(&lock);
+    if (format == METRICS_OPENMETRICS) {
+        buf_append_z(b, "# EOF\n");
+    }
+}
+
+// --- Which format
+
+const char *metrics_media_type(enum metrics_format format)
+{
+    return format == METRICS_OPENMETRICS
+               ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+               : "text/plain; version=0.0.4; charset=utf-8";
+}
+
+// Cuts what stands before the next separator off *rest, without blanks around it.
+static struct str cut(struct str *rest, char separator)
+{
+    const char *end = rest->n ? memchr(rest->p, separator, rest->n) : NULL;
+    struct str part = { rest->p, end ? (size_t)(end - rest->p) : rest->n };
+    *rest = end ? (struct str){ end + 1, rest->n - part.n - 1 } : (struct str){ NULL, 0 };
+    while (part.n > 0 && (part.p[0] == ' ' || part.p[0] == '\t')) {
+        part.p++, part.n--;
+    }
+    while (part.n > 0 && (part.p[part.n - 1] == ' ' || part.p[part.n - 1] == '\t')) {
+        part.n--;
+    }
+    return part;
+}
+
+// The parameter q of a media range, in thousandths.
+static int quality_of(struct str parameters)
+{
+    while (parameters.n > 0) {
+        struct str p = cut(&parameters, ';');
+        if (p.n < 2 || (p.p[0] | 0x20) != 'q' || p.p[1] != '=') {
+            continue;
+        }
+        int q = 0, weight = 100;
+        for (size_t i = 4; i < p.n && p.p[i] >= '0' && p.p[i] <= '9'; i++, weight /= 10) {
+            q += (p.p[i] - '0') * weight;
+        }
+        return p.n > 2 && p.p[2] == '1' ? 1000 : q;
+    }
+    return 1000;
+}
+
+enum metrics_format metrics_accept(struct str accept)
+{
+    int best[METRICS_FORMATS] = { 0, 0 };
+    while (accept.n > 0) {
+        struct str range = cut(&accept, ',');
+        struct str type = cut(&range, ';');
+        bool open = str_eq(type, STR("application/openmetrics-text"));
+        if (open || str_eq(type, STR("text/plain"))) {
+            int q = quality_of(range), *of = &best[open ? METRICS_OPENMETRICS : METRICS_TEXT];
+            *of = q > *of ? q : *of;
+        }
+    }
+    return best[METRICS_OPENMETRICS] > best[METRICS_TEXT] ? METRICS_OPENMETRICS : METRICS_TEXT;
 }

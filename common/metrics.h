@@ -2,14 +2,19 @@
 // Counters, gauges and histograms that cost one relaxed atomic add: no lock and no allocation where
 // they are counted. Objects are static or live as long as the process, are registered once, and are
 // rendered as Prometheus text format 0.0.4
-// (https://prometheus.io/docs/instrumenting/exposition_formats/). Series of one name must be
-// registered with the same help and type; they are grouped when rendered.
+// (https://prometheus.io/docs/instrumenting/exposition_formats/) or as OpenMetrics 1.0. Series of
+// one name must be registered with the same help and type; they are grouped when rendered.
+//
+// A histogram may have room for exemplars (common/exemplar.h), one for each bucket. They are
+// written with OpenMetrics alone: text 0.0.4 has no place for them.
 #ifndef COMMON_METRICS_H
 #define COMMON_METRICS_H
 
+#include "common/exemplar.h"
 #include "proto/buf.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 // Upper bounds in seconds: OpenTelemetry's advice for request durations, with four finer ones below
@@ -23,6 +28,10 @@
 
 enum metric_type { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
+struct metric_exemplars {
+    struct exemplar buckets[METRICS_N_BUCKETS + 1]; // the last is +Inf's
+};
+
 struct metric {
     enum metric_type type;
     const char *name;   // "sluice_gateway_requests_total"; base units, _total for counters
@@ -31,6 +40,7 @@ struct metric {
     struct metric *next;
     _Atomic int64_t value; // of a counter or gauge; the sum in microseconds of a histogram
     _Atomic uint64_t buckets[METRICS_N_BUCKETS + 1]; // not cumulative; the last is +Inf
+    struct metric_exemplars *exemplars;              // of a histogram, borrowed; NULL: it has none
     int64_t (*read)(void *data); // of a gauge or counter that is asked when rendered; or NULL
     void *data;
 };
@@ -51,14 +61,26 @@ void metrics_register(struct metric *m);
 // Takes m out again; before its memory goes away.
 void metrics_unregister(struct metric *m);
 
+// Whether anything is counted: always, but in the build that tests/bench compares with
+// (-Dmetrics=false).
+#ifdef METRICS_OFF
+#define METRICS_COUNT false
+#else
+#define METRICS_COUNT true
+#endif
+
 static inline void metric_add(struct metric *m, int64_t n)
 {
-    atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed);
+    if (METRICS_COUNT) {
+        atomic_fetch_add_explicit(&m->value, n, memory_order_relaxed);
+    }
 }
 
 static inline void metric_set(struct metric *m, int64_t n)
 {
-    atomic_store_explicit(&m->value, n, memory_order_relaxed);
+    if (METRICS_COUNT) {
+        atomic_store_explicit(&m->value, n, memory_order_relaxed);
+    }
 }
 
 static inline int64_t metric_get(const struct metric *m)
@@ -69,8 +91,19 @@ static inline int64_t metric_get(const struct metric *m)
 // Counts one duration into a histogram.
 void metric_observe_us(struct metric *m, int64_t duration_us);
 
-// Appends everything registered, sorted by name, and the standard process_* metrics. read callbacks
-// must not register or unregister.
-void metrics_render(struct buf *b);
+// The same for the work of a trace: when it is sampled, it is its bucket's exemplar from now on.
+void metric_observe_traced_us(struct metric *m, int64_t duration_us, const struct trace *trace);
+
+enum metrics_format { METRICS_TEXT, METRICS_OPENMETRICS, METRICS_FORMATS };
+
+// The format that an Accept field likes best; text unless OpenMetrics is named and liked better.
+enum metrics_format metrics_accept(struct str accept);
+
+// What Content-Type says of it.
+const char *metrics_media_type(enum metrics_format format);
+
+// Appends everything registered, sorted by name, and the standard process_* metrics; with
+// METRICS_OPENMETRICS its "# EOF" as well. read callbacks must not register or unregister.
+void metrics_render(struct buf *b, enum metrics_format format);
 
 #endif

@@ -73,6 +73,12 @@ void notify_alive(void)
     (void)rc; // it does not read now, or is gone: the next sign of life may reach it
 }
 
+void notify_stuck(void)
+{
+    int rc = send_state("WATCHDOG=trigger", MSG_DONTWAIT);
+    (void)rc; // should it never arrive, the silence tells the same, later
+}
+
 int64_t notify_watchdog_ms(void)
 {
     const char *limit = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");

@@ -19,4 +19,8 @@ int64_t notify_watchdog_ms(void);
 // A sign of life (WATCHDOG=1). Never waits: the next one comes soon.
 void notify_alive(void);
 
+// This process knows that it is stuck (WATCHDOG=trigger): it is to be replaced now. Never waits: say
+// it again, and give no signs of life meanwhile.
+void notify_stuck(void);
+
 #endif

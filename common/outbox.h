@@ -12,7 +12,6 @@
 #include <uv.h>
 
 #define OUTBOX_BATCH 256          // rows in one PUBLISH
-#define OUTBOX_MAX_ROWS 1000000   // rows that may wait for the queue; then writes are refused with -ENOSPC
 
 struct outbox;
 struct store;
@@ -22,8 +21,15 @@ struct queue_client;
 // once, before the first outbox_add().
 __attribute__((warn_unused_result)) int outbox_prepare(struct db *db);
 
+// How many rows may wait for the queue (SLUICE_OUTBOX_MAX_ROWS). Before any outbox_add().
+void outbox_set_limit(int64_t max_rows);
+
+// A file (borrowed): while another process has it locked (flock), rows that the queue has stay in
+// the outbox. So a backup finds in the store what is not yet in its copy of the log.
+void outbox_set_hold(const char *path);
+
 // Adds one event. Call inside the transaction of the change. e->id and e->time_ms are filled in
-// when empty.
+// when empty. -ENOBUFS: as many events as may be wait for the queue.
 __attribute__((warn_unused_result)) int outbox_add(struct db *db, struct event *e);
 
 // Starts the relay of a store of this service (which is borrowed). It works only while this process is

@@ -2,14 +2,19 @@
 #include "common/process.h"
 
 #include "common/admin.h"
+#include "common/admin_pages.h"
 #include "common/clock.h"
 #include "common/confine.h"
 #include "common/handshakes.h"
 #include "common/home.h"
 #include "common/log.h"
+#include "common/log_metrics.h"
+#include "common/loop_lag.h"
 #include "common/metrics.h"
 #include "common/notify.h"
+#include "common/otlp_exporter.h"
 #include "common/startup.h"
+#include "common/traces.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,7 +23,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define REASON_SIZE 201
+#define REASON_SIZE 501
 #define SIGNS_OF_LIFE 5 // within the time after which none means stuck: some may be late, or lost
 
 //     STARTING <--process_ready()--> READY
@@ -52,6 +57,8 @@ struct process {
     uv_timer_t stopper;  // runs on_close from the loop
     uv_timer_t deadline; // of draining, then of closing
     uv_timer_t watchdog; // gives signs of life
+    uv_timer_t telling;  // of log lines that were left out
+    struct loop_lag *lag;
     int64_t watchdog_ms;
     bool stuck;
     enum phase phase;
@@ -60,8 +67,22 @@ struct process {
     int64_t started_ms;       // monotonic
     char reason[REASON_SIZE]; // why it is not ready
     struct path *paths;       // that process_path() gave out
-    struct metric ready;
+    struct span_resource resource;
+    struct otlp_exporter *exporter; // NULL: none
+    struct metric ready, info;
+    char info_labels[PROCESS_INSTANCE_BYTES + 96];
 };
+
+int process_status_of(int error)
+{
+    static const int passing[] = { ENOMEM, EMFILE, ENFILE, EAGAIN, EIO, ENOSPC, EDQUOT };
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
+        if (error == -passing[i]) {
+            return EXIT_FAILED;
+        }
+    }
+    return EXIT_CONFIG;
+}
 
 static void move(struct process *p, enum phase to)
 {
@@ -70,15 +91,6 @@ static void move(struct process *p, enum phase to)
 }
 
 // --- Pages and metrics that every process has
-
-static int write_livez(struct str query, struct buf *body, const char **ret_media_type, void *data)
-{
-    (void)query;
-    (void)ret_media_type;
-    (void)data;
-    buf_append_z(body, "ok\n");
-    return 200;
-}
 
 // Whether query has the parameter, with or without a value.
 static bool has_parameter(struct str query, struct str name)
@@ -113,39 +125,22 @@ static int write_readyz(struct str query, struct buf *body, const char **ret_med
     return ready ? 200 : 503;
 }
 
-static int write_metrics(struct str query, struct buf *body, const char **ret_media_type,
-                         void *data)
+// ?id=TRACE, or the kept ones.
+static int write_traces(struct str query, struct buf *body, const char **ret_media_type, void *data)
 {
-    (void)query;
     (void)data;
-    *ret_media_type = "text/plain; version=0.0.4; charset=utf-8";
-    metrics_render(body);
-    return 200;
+    struct str name = STR("id=");
+    bool has_id = str_starts(query, name);
+    int status = traces_write(has_id ? (struct str){ query.p + name.n, query.n - name.n }
+                                     : (struct str){ NULL, 0 },
+                              body);
+    *ret_media_type = status == 200 ? "application/json" : *ret_media_type;
+    return status;
 }
 
 static struct metric build_info =
     METRIC_GAUGE_INIT("sluice_build_info", "The running version, as a label; always 1.",
                       "version=\"" SLUICE_VERSION "\"");
-
-static int64_t read_log_count(void *data)
-{
-    return (int64_t)log_count(*(const enum log_level *)data);
-}
-
-// clang-format off
-#define LOG_METRIC(level_, label_)                                                                 \
-    { .type = METRIC_COUNTER, .name = "sluice_log_messages_total",                                 \
-      .help = "Log lines written, by level.", .labels = "level=\"" label_ "\"",                    \
-      .read = read_log_count, .data = &(enum log_level){ level_ } }
-// clang-format on
-
-static struct metric log_metrics[] = {
-    LOG_METRIC(LEVEL_DEBUG, "debug"), LOG_METRIC(LEVEL_INFO, "info"),
-    LOG_METRIC(LEVEL_WARN, "warn"),   LOG_METRIC(LEVEL_ERROR, "error"),
-    LOG_METRIC(LEVEL_FATAL, "fatal"),
-};
-
-#define N_LOG_METRICS (sizeof(log_metrics) / sizeof(log_metrics[0]))
 
 #define SANDBOX_METRIC(label_)                                                                     \
     METRIC_GAUGE_INIT("sluice_sandbox", "Whether this part of the sandbox is in force (1 or 0).",  \
@@ -169,13 +164,18 @@ static void register_metrics(struct process *p)
     }
     metric_set(&build_info, 1);
     metrics_register(&build_info);
-    for (size_t i = 0; i < N_LOG_METRICS; i++) {
-        metrics_register(&log_metrics[i]);
-    }
+    log_metrics_open();
     p->ready = (struct metric)METRIC_GAUGE_INIT(
         "sluice_ready", "Whether the process is ready to serve, as /readyz says it (1 or 0).",
         NULL);
     metrics_register(&p->ready);
+    // Instances and programs have no quotes. No label `instance`: that one is the scraper's.
+    (void)snprintf(p->info_labels, sizeof p->info_labels, "name=\"%s\",program=\"%.48s\"",
+                   p->config->instance, p->binary);
+    p->info = (struct metric)METRIC_GAUGE_INIT(
+        "sluice_process_info", "What the process is, as labels; always 1.", p->info_labels);
+    metric_set(&p->info, 1);
+    metrics_register(&p->info);
     handshakes_open(print_handshake);
 }
 
@@ -185,10 +185,9 @@ static void unregister_metrics(struct process *p)
     for (size_t i = 0; i < SANDBOX_PARTS; i++) {
         metrics_unregister(&sandbox_metrics[i]);
     }
-    for (size_t i = 0; i < N_LOG_METRICS; i++) {
-        metrics_unregister(&log_metrics[i]);
-    }
+    log_metrics_close();
     metrics_unregister(&p->ready);
+    metrics_unregister(&p->info);
     handshakes_close();
 }
 
@@ -226,6 +225,7 @@ void process_ready(struct process *p, bool ready, const char *reason)
             return; // no news
         }
         set_reason(p, reason);
+        log_debug("not ready: %s", p->reason);
         notify("READY=0\nSTATUS=not ready: %s", p->reason); // READY=0 is for our supervisor
         if (changed) {
             move(p, STARTING);
@@ -243,6 +243,61 @@ bool process_is_ready(const struct process *p)
 bool process_is_draining(const struct process *p)
 {
     return p->phase >= DRAINING;
+}
+
+// --- Traces
+
+static int start_exporter(struct process *p, char error[OTLP_EXPORTER_ERROR_SIZE])
+{
+    const struct process_config *c = p->config;
+    char url[640];
+    struct otlp_options options = { .endpoint = c->otel.traces_endpoint,
+                                    .headers = c->otel.headers,
+                                    .timeout_ms = (int)c->otel.timeout_ms,
+                                    .resource = &p->resource };
+    if (!options.endpoint && !c->otel.endpoint) {
+        return 0;
+    }
+    if (!options.endpoint) {
+        size_t n = strlen(c->otel.endpoint);
+        n -= n > 0 && c->otel.endpoint[n - 1] == '/';
+        (void)snprintf(url, sizeof url, "%.*s/v1/traces", (int)n, c->otel.endpoint);
+        options.endpoint = url;
+    }
+    return otlp_exporter_open(&options, &p->exporter, error);
+}
+
+// Returns 0 or a negative errno after saying why.
+static int start_traces(struct process *p)
+{
+    char error[OTLP_EXPORTER_ERROR_SIZE] = "no memory";
+    static const char prefix[] = "sluice-";
+    const struct process_config *c = p->config;
+    struct sampler sampler;
+    bool has_prefix = strncmp(p->binary, prefix, sizeof prefix - 1) == 0;
+    p->resource = (struct span_resource){ p->binary + (has_prefix ? sizeof prefix - 1 : 0),
+                                          c->instance, c->otel.attributes };
+    if (c->otel.disabled) {
+        return 0;
+    }
+    int r = sampler_parse(c->otel.sampler, c->otel.sampler_ratio, &sampler);
+    if (r < 0) {
+        fprintf(stderr, "%s: OTEL_TRACES_SAMPLER_ARG is \"%s\": it must be a number from 0 to 1\n",
+                p->binary, c->otel.sampler_ratio);
+        return r;
+    }
+    r = traces_open(&p->resource, &sampler);
+    r = r ? r : start_exporter(p, error);
+    if (r < 0) {
+        fprintf(stderr, "%s: cannot send traces: %s\n", p->binary, error);
+    }
+    return r;
+}
+
+static void stop_traces(struct process *p)
+{
+    otlp_exporter_close(&p->exporter);
+    traces_close();
 }
 
 // --- Ending
@@ -276,6 +331,8 @@ static void on_stop(uv_timer_t *timer)
     uv_close((uv_handle_t *)&p->sigint, NULL);
     uv_close((uv_handle_t *)&p->stopper, NULL);
     uv_close((uv_handle_t *)&p->watchdog, NULL);
+    uv_close((uv_handle_t *)&p->telling, NULL);
+    loop_lag_close(&p->lag);
     uv_timer_start(&p->deadline, on_close_deadline, PROCESS_CLOSE_MS, 0);
     uv_unref((uv_handle_t *)&p->deadline); // it waits for the others, not they for it
 }
@@ -314,8 +371,8 @@ void process_fail(struct process *p, int status, const char *format, ...)
 
 static void on_drain_deadline(uv_timer_t *timer)
 {
-    struct process *p = timer->data;
-    process_fail(p, EXIT_FAILED, "not drained after %d ms: stopping anyway", PROCESS_DRAIN_MS);
+    log_warn("not drained after %d ms: stopping anyway", PROCESS_DRAIN_MS);
+    stop(timer->data);
 }
 
 void process_drain(struct process *p, const char *why)
@@ -353,13 +410,15 @@ static void on_watchdog(uv_timer_t *timer)
 {
     struct process *p = timer->data;
     bool stuck = p->callbacks.is_stuck && p->callbacks.is_stuck(p->callbacks.data);
-    if (stuck && !p->stuck) {
-        log_error("stuck: giving no more signs of life");
-    }
-    p->stuck = stuck;
     if (!stuck) {
         notify_alive();
+    } else if (!p->stuck) {
+        // A process that was stopped with all others finds its requests late at first: this may pass.
+        log_error("stuck: giving no more signs of life");
+    } else {
+        notify_stuck();
     }
+    p->stuck = stuck;
 }
 
 int64_t process_watchdog_ms(const struct process *p)
@@ -375,6 +434,25 @@ static void start_watchdog(struct process *p)
         (void)uv_timer_start(&p->watchdog, on_watchdog, every_ms,
                              every_ms); // fails only without a callback
     }
+}
+
+// --- What every loop does beside its work
+
+static void on_telling(uv_timer_t *timer)
+{
+    (void)timer;
+    log_tell_suppressed();
+}
+
+static int start_upkeep(struct process *p)
+{
+    (void)uv_timer_start(&p->telling, on_telling, LOG_TELL_MS,
+                         LOG_TELL_MS); // fails only without a callback
+    int r = loop_lag_open(&p->loop, &p->lag);
+    if (r < 0) {
+        log_error("cannot watch the event loop: %s", strerror(-r));
+    }
+    return r;
 }
 
 // Runs the loop until every handle is closed.
@@ -394,6 +472,7 @@ static void run_to_end(struct process *p)
 
 static void free_process(struct process *p)
 {
+    stop_traces(p);
     unregister_metrics(p);
     while (p->paths) {
         struct path *path = p->paths;
@@ -411,8 +490,10 @@ int process_run(struct process **process)
     int64_t up_ms = clock_mono_ms() - p->started_ms;
     log_info("stopped with status %d after %" PRId64 " ms", p->status, up_ms);
     int status = p->status;
-    config_free(p->table, p->config);
-    free_process(p);
+    const struct config_option *table = p->table;
+    void *config = p->config;
+    free_process(p); // what is left of the traces still names itself by the config
+    config_free(table, config);
     return status;
 }
 
@@ -420,12 +501,12 @@ int process_run(struct process **process)
 
 static int add_pages(struct process *p)
 {
-    int r = admin_page(p->admin, "/livez", write_livez, p);
+    int r = admin_pages_add(p->admin);
     if (r == 0) {
         r = admin_page(p->admin, "/readyz", write_readyz, p);
     }
     if (r == 0) {
-        r = admin_page(p->admin, "/metrics", write_metrics, p);
+        r = admin_page(p->admin, "/traces", write_traces, p);
     }
     return r;
 }
@@ -465,6 +546,7 @@ static int open_handles(struct process *p)
     (void)uv_timer_init(&p->loop, &p->stopper);
     (void)uv_timer_init(&p->loop, &p->deadline);
     (void)uv_timer_init(&p->loop, &p->watchdog);
+    (void)uv_timer_init(&p->loop, &p->telling);
     p->watchdog.data = p;
     p->sigterm.data = p->sigint.data = p->stopper.data = p->deadline.data = p;
     return 0;
@@ -484,12 +566,8 @@ static int start_signals(struct process *p)
 
 static void start_log(const char *binary, const struct process_config *config)
 {
-    static const char *const levels[] = { "debug", "info", "warn", "error" };
-    size_t level = 0;
-    while (strcmp(config->log_level, levels[level]) != 0) {
-        level++;
-        assert(level < sizeof(levels) / sizeof(levels[0])); // the table has these choices
-    }
+    int level = log_level_parse(str_of(config->log_level));
+    assert(level >= 0); // the table has these choices
     enum log_format format = strcmp(config->log_format, "json") == 0   ? LOG_FORMAT_JSON
                              : strcmp(config->log_format, "text") == 0 ? LOG_FORMAT_TEXT
                                                                        : LOG_FORMAT_AUTO;
@@ -514,15 +592,14 @@ static int start(const char *binary, const struct config_option *table,
                  struct process_config *config, const struct process_callbacks *callbacks,
                  struct process **ret_process, int *ret_exit)
 {
-    *ret_exit = EXIT_CONFIG;
-    int r = startup_home(binary, config, true);
-    if (r < 0) {
-        return r;
-    }
-    startup_limits();
-    start_log(binary, config);
     unsigned sandbox;
-    r = enter_sandbox(binary, table, config, callbacks->rights, &sandbox);
+    int r = startup_home(binary, config, true);
+    if (r == 0) {
+        startup_limits();
+        start_log(binary, config);
+        r = enter_sandbox(binary, table, config, callbacks->rights, &sandbox);
+    }
+    *ret_exit = process_status_of(r);
     if (r < 0) {
         return r;
     }
@@ -543,8 +620,15 @@ static int start(const char *binary, const struct config_option *table,
     register_metrics(p);
     r = start_signals(p);
     if (r == 0) {
+        r = start_upkeep(p);
+    }
+    if (r == 0) {
         r = open_admin(p);
     }
+    if (r == 0) {
+        r = start_traces(p);
+    }
+    *ret_exit = process_status_of(r);
     if (r < 0) {
         stop(p); // without callbacks: the program has opened nothing yet
         run_to_end(p);
@@ -572,9 +656,14 @@ int process_open(const char *binary, const char *summary, const struct config_op
         *ret_exit = command == STARTUP_DONE ? EXIT_OK : EXIT_USAGE;
         return command == STARTUP_DONE ? 1 : -EINVAL;
     }
+    if (command == STARTUP_PRINT_CONFIG) {
+        *ret_exit = startup_print_config(binary, table, config);
+        config_free(table, config);
+        return 1;
+    }
     int r = startup_config(binary, table, config);
     if (r < 0) {
-        *ret_exit = EXIT_CONFIG;
+        *ret_exit = process_status_of(r);
         if (own && own->run_wrong) {
             own->run_wrong(callbacks->command_config);
         }

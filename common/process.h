@@ -5,10 +5,14 @@
 //     starting --process_ready()--> ready --SIGTERM/SIGINT--> draining --process_stop()--> stopped
 //         |                           |                          |
 //         +------ process_fail() -----+------ second signal -----+--> stopped (exit status not 0)
+//
+// A process that was told to end ends with 0, also when it had to leave something undone after
+// PROCESS_DRAIN_MS: that is logged, and who waits for it is told the truth by others.
 #ifndef COMMON_PROCESS_H
 #define COMMON_PROCESS_H
 
 #include "common/config.h"
+#include "common/sampler.h"
 #include "common/sandbox.h"
 
 #include <stdbool.h>
@@ -20,10 +24,15 @@
 #define EXIT_USAGE 64  // wrong command line
 #define EXIT_CONFIG 78 // wrong configuration, unreadable home, port in use
 
-// How long a process may drain after SIGTERM before it stops anyway, with status 1. Below the
-// patience that the supervisor, the compose file and the units have (docker's own default is no
-// more than 10 s).
-#define PROCESS_DRAIN_MS 10000
+// The status of a program that could not start because of a negative errno: EXIT_CONFIG when the next
+// start would find the same, so that nobody tries it again by itself; EXIT_FAILED when it may pass: no
+// memory, descriptor or thread, a disk that is full or fails.
+int process_status_of(int error);
+
+// How long a process may drain after SIGTERM before it stops anyway. A second less than the 10 s in
+// which it has to be gone, for closing; the supervisor, the compose file and the units have a little
+// more patience than that (docker's own default is no more than 10 s).
+#define PROCESS_DRAIN_MS 9000
 
 // How long handles may take to close after on_close; then it is a bug, which is named in the log,
 // and the process aborts.
@@ -40,6 +49,11 @@ struct process_config {
     char *log_format; // SLUICE_LOG_FORMAT
     char *admin;      // SLUICE_ADMIN
     char *sandbox;    // SLUICE_SANDBOX: on, off, require
+    struct {
+        char *endpoint, *traces_endpoint, *headers, *sampler, *sampler_ratio, *attributes;
+        int64_t timeout_ms; // a bare number, as OpenTelemetry has it
+        int64_t disabled;
+    } otel; // OTEL_*: docs/traces.md
 };
 
 // default_admin is usually NULL: without SLUICE_ADMIN the admin listener is
@@ -70,7 +84,34 @@ struct process_config {
       .offset = offsetof(struct_, common.sandbox), .fallback = "on",                               \
       .choices = "on|off|require",                                                                 \
       .help = "on: the process gives up what it does not need, as far as the kernel can; "         \
-              "require: it does not start where a part of that is missing" }
+              "require: it does not start where a part of that is missing" },                      \
+    { .name = "OTEL_EXPORTER_OTLP_ENDPOINT", .kind = CONFIG_STRING,                                \
+      .offset = offsetof(struct_, common.otel.endpoint), .min = 1, .max = 500,                     \
+      .names = CONFIG_NAMES_PEER,                                                                  \
+      .help = "http://HOST:PORT of a collector that takes traces at /v1/traces; "                  \
+              "not set: none are sent" },                                                          \
+    { .name = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", .kind = CONFIG_STRING,                         \
+      .offset = offsetof(struct_, common.otel.traces_endpoint), .min = 1, .max = 500,              \
+      .names = CONFIG_NAMES_PEER, .help = "the same as a whole URL; goes before it" },             \
+    { .name = "OTEL_EXPORTER_OTLP_HEADERS", .kind = CONFIG_SECRET,                                 \
+      .offset = offsetof(struct_, common.otel.headers), .max = 2048,                               \
+      .help = "NAME=VALUE, comma-separated: header fields for the collector" },                    \
+    { .name = "OTEL_EXPORTER_OTLP_TIMEOUT", .kind = CONFIG_INTEGER,                                \
+      .offset = offsetof(struct_, common.otel.timeout_ms), .fallback = "10000", .min = 100,        \
+      .max = 60000, .help = "milliseconds that one request to the collector may take" },           \
+    { .name = "OTEL_TRACES_SAMPLER", .kind = CONFIG_CHOICE,                                        \
+      .offset = offsetof(struct_, common.otel.sampler), .choices = SAMPLER_NAMES,                  \
+      .fallback = "parentbased_traceidratio",                                                      \
+      .help = "which traces are kept and sent beside errors and the slowest" },                    \
+    { .name = "OTEL_TRACES_SAMPLER_ARG", .kind = CONFIG_STRING,                                    \
+      .offset = offsetof(struct_, common.otel.sampler_ratio), .fallback = "0.01", .min = 1,        \
+      .max = 20, .help = "the share of them, from 0 to 1" },                                       \
+    { .name = "OTEL_RESOURCE_ATTRIBUTES", .kind = CONFIG_STRING,                                   \
+      .offset = offsetof(struct_, common.otel.attributes), .max = 2048,                            \
+      .help = "NAME=VALUE, comma-separated: added to what spans say of the process" },             \
+    { .name = "OTEL_SDK_DISABLED", .kind = CONFIG_BOOLEAN,                                         \
+      .offset = offsetof(struct_, common.otel.disabled), .fallback = "false",                      \
+      .help = "no spans are recorded" }
 // clang-format on
 
 struct process;
@@ -93,8 +134,9 @@ struct process_callbacks {
     const struct process_command *commands; // ended by name NULL; NULL: none
     void *command_config;                   // what their run gets
     const struct process_right *rights;     // ended by path NULL; NULL: none but everybody's
-    // Whether it is stuck although its loop turns. A process that is gives no sign of life, and
-    // whoever started it replaces it. NULL: a loop that turns is all there is.
+    // Whether it is stuck although its loop turns. A process that is gives no sign of life; if it
+    // still is at the next look, it tells whoever started it, who replaces it. NULL: a loop that
+    // turns is all there is.
     bool (*is_stuck)(void *data);
 };
 
@@ -106,7 +148,7 @@ struct process_command {
     bool needs_home;  // SLUICE_HOME must exist; common->home is then absolute
     int (*run)(const struct process_config *common, void *config);
     // Runs instead when options are wrong, after these were named; config has those that are right,
-    // zeros for the others. The program then ends with EXIT_CONFIG. NULL: nothing runs.
+    // zeros for the others. The program then ends as if it had not run. NULL: nothing runs.
     void (*run_wrong)(void *config);
 };
 
@@ -137,7 +179,7 @@ const char *process_path(struct process *p, const char *relative, bool make_pare
 int64_t process_watchdog_ms(const struct process *p);
 
 // Ready to serve: tells the supervisor, and /readyz says 200. May be taken back and given again;
-// reason says what is missing (or NULL); it is copied, and cut at 200 bytes. Once draining, a
+// reason says what is missing (or NULL); it is copied, and cut at 500 bytes. Once draining, a
 // process is not ready any more.
 void process_ready(struct process *p, bool ready, const char *reason);
 bool process_is_ready(const struct process *p);

@@ -390,6 +390,11 @@ static void on_connect(struct zsocket *socket, void *data)
 {
     struct queue_client *c = data;
     (void)socket;
+    if (c->connected) {
+        // A connection may be replaced without a word, and what was left to be read of the one before
+        // looked like this one's: what was sent meanwhile went nowhere.
+        go_down(c);
+    }
     c->connected = true;
     c->heard_ms = c->pinged_ms = clock_mono_ms();
     queue_client_send_pair(c, QUEUE_PING, 1, 0); // its answer says that somebody serves

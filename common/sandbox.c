@@ -93,7 +93,7 @@ int sandbox_enter(const struct sandbox *s, enum sandbox_kind kind, unsigned *ret
         rc = close_memory();
         parts |= rc == 0 ? SANDBOX_MEMORY : 0;
     }
-    if (rc == 0 && kind == SANDBOX_SERVICE) {
+    if (rc == 0 && kind != SANDBOX_SUPERVISOR) {
         int in_force = landlock_enter(s);
         rc = in_force < 0 ? in_force : 0;
         parts |= in_force > 0 ? (unsigned)in_force : 0;

@@ -43,8 +43,9 @@ enum sandbox_part {
 #define SANDBOX_PARTS 5
 
 enum sandbox_kind {
-    SANDBOX_SERVICE,   // never starts a program
-    SANDBOX_SUPERVISOR // forks and executes; its files are those of all that it starts
+    SANDBOX_SERVICE,    // never starts a program
+    SANDBOX_LOG_WRITER, // forks, and ends what it forked; never starts a program
+    SANDBOX_SUPERVISOR  // forks and executes; its files are those of all that it starts
 };
 
 // Of a part, by number (0..SANDBOX_PARTS-1), for logs and labels: "files".

@@ -39,9 +39,9 @@ static const char *const of_nobody[] = {
     "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp", NULL
 };
 
-// Of no use to a process that starts none.
-static const char *const of_supervisors[] = { "execve", "execveat",          "fork", "vfork",
-                                              "kill",   "pidfd_send_signal", NULL };
+// Of no use to a process that starts no programs; and to one that does not even fork.
+static const char *const of_supervisors[] = { "execve", "execveat", "pidfd_send_signal", NULL };
+static const char *const of_parents[] = { "fork", "vfork", "kill", NULL };
 
 static int refuse(scmp_filter_ctx filter, const char *name)
 {
@@ -87,10 +87,10 @@ static int refuse_if_both(scmp_filter_ctx filter, int number, struct scmp_arg_cm
     return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), number, 2, conditions);
 }
 
-// New processes, unless it is a supervisor's, and namespaces in any case. The flags of clone3 are
-// in memory, where a filter cannot look. CLONE_NEWTIME is not among them: clone takes that bit for
-// a signal's, and only unshare and clone3 know it.
-static int refuse_clones(scmp_filter_ctx filter, bool starts_processes)
+// New processes, unless it forks, and namespaces in any case. The flags of clone3 are in memory, where
+// a filter cannot look. CLONE_NEWTIME is not among them: clone takes that bit for a signal's, and only
+// unshare and clone3 know it.
+static int refuse_clones(scmp_filter_ctx filter, bool forks)
 {
     static const scmp_datum_t namespaces[] = { CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET,
                                                CLONE_NEWNS,     CLONE_NEWPID, CLONE_NEWUSER,
@@ -99,9 +99,7 @@ static int refuse_clones(scmp_filter_ctx filter, bool starts_processes)
     for (size_t i = 0; rc == 0 && i < sizeof namespaces / sizeof *namespaces; i++) {
         rc = refuse_if(filter, SCMP_SYS(clone), has(CLONE_FLAGS, namespaces[i], namespaces[i]));
     }
-    return rc || starts_processes
-               ? rc
-               : refuse_if(filter, SCMP_SYS(clone), has(CLONE_FLAGS, CLONE_THREAD, 0));
+    return rc || forks ? rc : refuse_if(filter, SCMP_SYS(clone), has(CLONE_FLAGS, CLONE_THREAD, 0));
 }
 
 // The domain is an int of which a filter sees 64 bits: what is above the largest number that is
@@ -133,16 +131,16 @@ static int refuse_sockets(scmp_filter_ctx filter)
 
 static int add_rules(scmp_filter_ctx filter, enum sandbox_kind kind)
 {
-    bool starts_processes = kind == SANDBOX_SUPERVISOR || sandbox_is_sanitized();
+    bool executes = kind == SANDBOX_SUPERVISOR || sandbox_is_sanitized();
+    bool forks = executes || kind == SANDBOX_LOG_WRITER;
     int rc = refuse_all(filter, of_nobody);
     if (rc == 0 && !sandbox_is_sanitized()) {
         rc = refuse(filter, "ptrace");
         rc = rc ? rc : refuse(filter, "personality"); // sanitizers start anew without randomisation
     }
-    if (rc == 0 && !starts_processes) {
-        rc = refuse_all(filter, of_supervisors);
-    }
-    rc = rc ? rc : refuse_clones(filter, starts_processes);
+    rc = rc || executes ? rc : refuse_all(filter, of_supervisors);
+    rc = rc || forks ? rc : refuse_all(filter, of_parents);
+    rc = rc ? rc : refuse_clones(filter, forks);
     return rc ? rc : refuse_sockets(filter);
 }
 

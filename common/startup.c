@@ -4,6 +4,8 @@
 #include "common/admin.h"
 #include "common/home.h"
 #include "common/process.h"
+#include "common/roff.h"
+#include "common/shell_completion.h"
 
 #include <assert.h>
 #include <czmq.h>
@@ -18,28 +20,133 @@
 
 #define HEALTHCHECK_MS 3000 // of the 5 s that an orchestrator usually gives it
 #define HEALTHCHECK_BYTES 4096
+#define PRINT_BYTES (1024 * 1024) // of all options: some dozens, of which the longest has 64 KiB
 
 // --- Command line
+
+// The first arguments that this program alone takes, each behind a separator.
+static void print_own_words(const char *separator, const struct config_option *table,
+                            const struct process_command *commands)
+{
+    for (const struct config_option *o = table; o->name; o++) {
+        if (o->flag) {
+            printf("%s%s", separator, o->flag);
+        }
+    }
+    for (const struct process_command *c = commands; c && c->name; c++) {
+        printf("%s%s", separator, c->name);
+    }
+}
 
 static void print_help(const char *binary, const char *summary, const struct config_option *table,
                        const struct process_command *commands)
 {
-    printf("Usage: %s [--help | --version | healthcheck", binary);
-    for (const struct config_option *o = table; o->name; o++) {
-        printf("%s%s", o->flag ? " | " : "", o->flag ? o->flag : "");
-    }
-    for (const struct process_command *c = commands; c && c->name; c++) {
-        printf(" | %s", c->name);
-    }
+    printf(
+        "Usage: %s [--help | --version | --man | --completion SHELL | healthcheck | print-config",
+        binary);
+    print_own_words(" | ", table, commands);
     printf("]\n\n%s\n\n", summary);
     printf("Without an argument it runs until SIGTERM or SIGINT. `healthcheck` asks the process\n"
-           "that runs with the same environment whether it is ready, and exits 0 or 1.\n");
+           "that runs with the same environment whether it is ready, and exits 0 or 1.\n"
+           "`print-config` prints every option with its value and where that is from, as JSON.\n");
     for (const struct process_command *c = commands; c && c->name; c++) {
         printf("`%s`: %s.\n", c->name, c->help);
     }
     printf("\n");
     config_help(table, stdout);
 }
+
+static void print_manual_options(const struct config_option *table, FILE *out)
+{
+    (void)fputs(".SH OPTIONS\n", out);
+    for (const struct config_option *o = table; o->name; o++) {
+        if (o->flag) {
+            char text[128];
+            (void)snprintf(text, sizeof text, "The same as %s=true.", o->name);
+            roff_entry(o->flag, text, out);
+        }
+    }
+    roff_entry("--help", "What it takes, in short, and every variable.", out);
+    roff_entry("--version", "The version.", out);
+    roff_entry("--man", "This page, for man -l.", out);
+    roff_entry("--completion SHELL", "The completion for bash or zsh, to be sourced.", out);
+}
+
+// What all processes have in common, which is the same for none of the tables.
+static void print_manual_rest(FILE *out)
+{
+    (void)fputs(".SH SIGNALS\n", out);
+    roff_entry("SIGTERM, SIGINT",
+               "It drains: takes no new work, finishes what it has, for at most 9 seconds, and "
+               "ends with status 0. The second "
+               "one ends it at once.",
+               out);
+    (void)fputs(".SH NOTIFICATION\n"
+                "As\n.BR sd_notify (3)\ndescribes, it says when it is ready, when it drains and "
+                "what it waits "
+                "for, and gives signs of life when\n.B WATCHDOG_USEC\nasks for them.\n.SH FILES\n",
+                out);
+    roff_entry("$SLUICE_HOME/run", "Sockets, of the processes and of their admin pages.", out);
+    roff_entry("$SLUICE_HOME/db, $SLUICE_HOME/queue", "The stores of the services, and the log.",
+               out);
+    roff_entry("$SLUICE_HOME/secrets", "Keys and the first admin's password.", out);
+    (void)fputs(".SH EXIT STATUS\n", out);
+    roff_entry("0",
+               "It was told to end, and did so in good order. What it could not finish in time is "
+               "in the log.",
+               out);
+    roff_entry("1", "Something went wrong, and the last line of the log says what.", out);
+    roff_entry("64", "The command line is wrong.", out);
+    roff_entry("78", "The configuration is wrong: every wrong variable is named.", out);
+}
+
+static void print_manual(const char *binary, const char *summary, const struct config_option *table,
+                         const struct process_command *commands, FILE *out)
+{
+    roff_begin(binary, summary, out);
+    (void)fputs(".SH SYNOPSIS\n.B ", out);
+    roff_text(binary, out);
+    (void)fputs("\n[\\fIOPTION\\fR | \\fICOMMAND\\fR]\n.SH DESCRIPTION\n", out);
+    roff_text(summary, out);
+    (void)fputs(summary[strlen(summary) - 1] == '.' ? "\n.PP\n" : ".\n.PP\n", out);
+    (void)fputs("Without an argument it runs until SIGTERM or SIGINT.\n.SH COMMANDS\n", out);
+    roff_entry("healthcheck",
+               "Asks the process that runs with the same environment whether it is ready, and "
+               "exits 0 or 1.",
+               out);
+    roff_entry("print-config",
+               "Prints every option with its value and where that is from, as JSON.", out);
+    for (const struct process_command *c = commands; c && c->name; c++) {
+        roff_entry(c->name, c->help, out);
+    }
+    print_manual_options(table, out);
+    roff_environment(table, out);
+    print_manual_rest(out);
+    roff_see_also(binary, out);
+}
+
+// --- Completion
+
+static enum startup_command print_completion(const char *binary, const struct config_option *table,
+                                             const struct process_command *commands,
+                                             const char *shell)
+{
+    if (!shell_completion_begin(binary, shell)) {
+        fprintf(stderr, "%s: --completion \"%s\": allowed are bash and zsh\n", binary, shell);
+        return STARTUP_WRONG;
+    }
+    // Nothing follows a word but what --completion takes.
+    fputs("    case $1:$2 in\n"
+          "        --completion:--completion) found=\"bash zsh\";;\n"
+          "        :*) found=\"--help --version --man --completion healthcheck print-config",
+          stdout);
+    print_own_words(" ", table, commands);
+    puts("\";;\n    esac");
+    shell_completion_end(binary, shell, false);
+    return STARTUP_DONE;
+}
+
+// --- What it was asked for
 
 // The option that has this flag, or NULL.
 static const struct config_option *option_of_flag(const struct config_option *table,
@@ -56,8 +163,11 @@ static const struct config_option *option_of_flag(const struct config_option *ta
 static void refuse_argument(const char *binary, const struct config_option *table,
                             const struct process_command *commands, const char *argument)
 {
-    fprintf(stderr, "%s: unexpected argument \"%s\"; allowed: --help, --version, healthcheck, ",
-            binary, argument);
+    fprintf(
+        stderr,
+        "%s: unexpected argument \"%s\"; allowed: --help, --version, --man, --completion SHELL, "
+        "healthcheck, print-config, ",
+        binary, argument);
     for (const struct config_option *o = table; o->name; o++) {
         fprintf(stderr, "%s%s", o->flag ? o->flag : "", o->flag ? ", " : "");
     }
@@ -95,13 +205,23 @@ enum startup_command startup_command(const char *binary, const char *summary,
             printf("%s %s\n", binary, SLUICE_VERSION);
             return STARTUP_DONE;
         }
+        if (strcmp(argv[1], "--man") == 0) {
+            print_manual(binary, summary, table, commands, stdout);
+            return STARTUP_DONE;
+        }
         if (strcmp(argv[1], "healthcheck") == 0) {
             return STARTUP_HEALTHCHECK;
+        }
+        if (strcmp(argv[1], "print-config") == 0) {
+            return STARTUP_PRINT_CONFIG;
         }
         *ret_command = find_command(commands, argv[1]);
         if (*ret_command) {
             return STARTUP_COMMAND;
         }
+    }
+    if (strcmp(argv[1], "--completion") == 0 && argc <= 3) {
+        return print_completion(binary, table, commands, argc == 3 ? argv[2] : "");
     }
     for (int i = 1; i < argc; i++) {
         const struct config_option *o = option_of_flag(table, argv[i]);
@@ -175,7 +295,7 @@ static int load_options(const char *binary, const struct config_option *table, v
         int r = config_load(alone, config, error);
         if (r < 0) {
             fprintf(stderr, "%s: %s\n", binary, error);
-            result = r;
+            result = result == -EINVAL ? result : r; // what is wrong stays so
         }
     }
     return result;
@@ -198,6 +318,25 @@ int startup_config(const char *binary, const struct config_option *table, void *
         return r;
     }
     return check_instance(binary, ((struct process_config *)config)->instance);
+}
+
+int startup_print_config(const char *binary, const struct config_option *table, void *config)
+{
+    struct buf text;
+    if (load_options(binary, table, config) < 0) {
+        return EXIT_CONFIG;
+    }
+    buf_init(&text, PRINT_BYTES);
+    config_print(table, config, &text);
+    int r = buf_error(&text);
+    if (r == 0 && fwrite(text.data, 1, text.len, stdout) != text.len) {
+        r = -errno;
+    }
+    buf_fini(&text);
+    if (r < 0) {
+        fprintf(stderr, "%s: cannot print: %s\n", binary, strerror(-r));
+    }
+    return r < 0 ? EXIT_FAILED : EXIT_OK;
 }
 
 int startup_home(const char *binary, struct process_config *config, bool make)

@@ -16,12 +16,13 @@ struct process_config;
 enum startup_command {
     STARTUP_RUN,
     STARTUP_HEALTHCHECK,
+    STARTUP_PRINT_CONFIG,
     STARTUP_COMMAND, // one of the program's own
     STARTUP_DONE,
     STARTUP_WRONG
 };
 
-// Reads the command line; prints help or version for STARTUP_DONE, the error for STARTUP_WRONG. A
+// Reads the command line; prints help, version, the manual page or a completion for STARTUP_DONE, the error for STARTUP_WRONG. A
 // flag of the table goes to the environment, for startup_config(). commands may be NULL;
 // *ret_command is set for STARTUP_COMMAND.
 enum startup_command startup_command(const char *binary, const char *summary,
@@ -38,6 +39,9 @@ int startup_run(const char *binary, const struct process_command *command,
 // option is printed. Returns 0 or a negative errno.
 __attribute__((warn_unused_result)) int
 startup_config(const char *binary, const struct config_option *table, void *config);
+
+// Loads config and prints it (config_print()). Returns the exit status.
+int startup_print_config(const char *binary, const struct config_option *table, void *config);
 
 // Makes config->home absolute. make: it is made when it is missing. Returns 0 or a negative errno.
 __attribute__((warn_unused_result)) int startup_home(const char *binary,

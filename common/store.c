@@ -1,385 +1,43 @@
 // SPDX-License-Identifier: MIT
-// Loop thread and writer thread meet in two lists under one mutex: jobs to do, and jobs done. The
-// writer takes everything that waits at once, so batches grow by themselves with the load and there
-// is no timer.
+// The loop's side of a store: checks it, opens the connection to read with, starts the writer when
+// the lease is there, and tells the program what became of it all.
 #include "common/store.h"
 
 #include "common/clock.h"
 #include "common/lease.h"
-#include "common/uuid.h"
+#include "common/store_impl.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-// The tables of the kit. Always made with IF NOT EXISTS: a store of an earlier version gets what it
-// lacks.
-static const char kit_schema[] =
-    "CREATE TABLE IF NOT EXISTS sluice_meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, "
-    "WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS sluice_outbox("
-    "  seq INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL, event BLOB NOT NULL) "
-    "STRICT;"
-    "CREATE TABLE IF NOT EXISTS sluice_cursor("
-    "  name TEXT PRIMARY KEY, log TEXT NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS sluice_idempotency("
-    "  scope TEXT NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, time_ms INTEGER NOT NULL,"
-    "  reply BLOB NOT NULL, PRIMARY KEY(scope, key)) STRICT, WITHOUT ROWID;"
-    "CREATE INDEX IF NOT EXISTS sluice_idempotency_time ON sluice_idempotency(time_ms);";
-
-struct job {
-    struct job *next;
-    store_run_fn *run;
-    store_done_fn *done;
-    void *job;
-    int64_t started_us;
-    int64_t store_us;
-    int status;
-};
-
-struct job_list {
-    struct job *first, **last;
-};
-
-struct store {
-    uv_loop_t *loop;
-    struct store_options options;
-    struct store_callbacks callbacks;
-    char *path;
-    char uuid[UUID_TEXT + 1];
-    struct db *reader; // loop thread
-    ino_t reader_file; // that it has open
-    struct lease *lease;
-    int claim_fd; // the lock that says that this process has migrations to run; -1: not held
-    bool superseded;
-    uv_timer_t poll;  // looks for the schema until it is there
-    uv_async_t async; // the writer thread has news
-    int handles_open;
-    bool readable, migrated, writer, failed, closing, finishing;
-    size_t pending;    // submitted and not reported
-    struct job *spare; // recycled nodes, loop thread only
-    void (*on_closed)(void *data);
-    void *closed_data;
-
-    pthread_t thread;
-    bool thread_started;
-    pthread_mutex_t mutex; // guards everything below
-    pthread_cond_t work;   // todo or stop changed
-    struct job_list todo, done;
-    bool stop, stopped, opened, committed;
-    int error; // fatal; text says more
-    char text[256];
-};
-
-static void list_init(struct job_list *l)
+void store_jobs_init(struct store_jobs *l)
 {
     l->first = NULL;
     l->last = &l->first;
 }
 
-static void list_push(struct job_list *l, struct job *j)
+void store_jobs_push(struct store_jobs *l, struct store_job *j)
 {
     j->next = NULL;
     *l->last = j;
     l->last = &j->next;
 }
 
-// Moves everything of from behind to.
-static void list_join(struct job_list *to, struct job_list *from)
+void store_jobs_join(struct store_jobs *to, struct store_jobs *from)
 {
     if (from->first) {
         *to->last = from->first;
         to->last = from->last;
-        list_init(from);
+        store_jobs_init(from);
     }
 }
 
-// Whether the store cannot be trusted any more after this error.
-static bool is_fatal(int rc)
-{
-    return rc == -EIO || rc == -EUCLEAN;
-}
-
-// --- Writer thread: opening
-
-static int user_version(struct db *db, int64_t *ret_version)
-{
-    struct db_rows rows;
-    int rc = db_row(db, &rows, "PRAGMA user_version", "");
-    if (rc <= 0) {
-        return rc ? rc : -EIO;
-    }
-    *ret_version = db_int(&rows, 0);
-    db_rows_close(&rows);
-    return 0;
-}
-
-// Keeps SQLite's words for what failed, which the rollback makes it forget.
-static void note_failure(struct store *s, struct db *db)
-{
-    pthread_mutex_lock(&s->mutex);
-    (void)snprintf(s->text, sizeof s->text, "%s", db_error(db));
-    pthread_mutex_unlock(&s->mutex);
-}
-
-static int migrate_one(struct store *s, struct db *db, size_t number)
-{
-    char sql[64];
-    (void)snprintf(sql, sizeof sql, "PRAGMA user_version=%zu", number + 1);
-    int rc = db_begin(db);
-    rc = rc ? rc : db_script(db, s->options.migrations[number]);
-    rc = rc ? rc : db_script(db, sql);
-    rc = rc ? rc : db_commit(db);
-    if (rc) {
-        note_failure(s, db);
-        db_rollback(db);
-    }
-    return rc;
-}
-
-static int migrate(struct store *s, struct db *db)
-{
-    int64_t version = 0;
-    int rc = db_script(db, kit_schema);
-    rc = rc ? rc : user_version(db, &version);
-    for (size_t i = (size_t)version; !rc && i < s->options.n_migrations; i++) {
-        rc = migrate_one(s, db, i);
-    }
-    return rc;
-}
-
-static int make_uuid(struct db *db)
-{
-    char uuid[UUID_TEXT + 1];
-    uuid_v7(clock_wall_ms(), uuid);
-    int rc =
-        db_run(db, "INSERT OR IGNORE INTO sluice_meta(name, value) VALUES('uuid', ?)", "z", uuid);
-    return rc < 0 ? rc : 0;
-}
-
-static int quick_check(const struct store *s, struct db *db)
-{
-    struct stat st;
-    struct db_rows rows;
-    if (stat(s->path, &st) || st.st_size > STORE_CHECK_BYTES) {
-        return 0;
-    }
-    int rc = db_row(db, &rows, "PRAGMA quick_check(1)", "");
-    if (rc <= 0) {
-        return rc ? rc : -EUCLEAN;
-    }
-    rc = str_eq(db_str(&rows, 0), STR("ok")) ? 0 : -EUCLEAN;
-    db_rows_close(&rows);
-    return rc;
-}
-
-static int run_on_writer(const struct store *s, struct db *db)
-{
-    if (!s->options.on_writer) {
-        return 0;
-    }
-    int rc = db_begin(db);
-    rc = rc ? rc : s->options.on_writer(db, s->options.data);
-    rc = rc < 0 ? rc : db_commit(db);
-    if (rc) {
-        db_rollback(db);
-    }
-    return rc;
-}
-
-static int prepare_writer(struct store *s, struct db *db)
-{
-    int rc = s->options.rebuildable ? db_script(db, "PRAGMA synchronous=NORMAL") : 0;
-    rc = rc ? rc : quick_check(s, db);
-    rc = rc ? rc : migrate(s, db);
-    rc = rc ? rc : make_uuid(db);
-    return rc ? rc : run_on_writer(s, db);
-}
-
-static void remove_files(const char *path)
-{
-    static const char *const suffixes[] = { "", "-wal", "-shm" };
-    char name[4096];
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        if ((size_t)snprintf(name, sizeof name, "%s%s", path, suffixes[i]) < sizeof name) {
-            (void)unlink(name); // what is not there needs no removing
-        }
-    }
-}
-
-// Why the store could not be opened; for people.
-static const char *failure_text(struct db *db, int error)
-{
-    if (!db) {
-        return "it cannot be opened as a database";
-    }
-    if (error == -EUCLEAN) {
-        return "it is damaged; restore it from a backup";
-    }
-    return sqlite3_errcode(db_handle(db)) == SQLITE_OK ? strerror(-error) : db_error(db);
-}
-
-static int open_writer(struct store *s, struct db **ret_db)
-{
-    struct db *db = NULL;
-    int rc = db_open(s->path, DB_WRITER, &db);
-    rc = rc ? rc : prepare_writer(s, db);
-    if (rc == -EUCLEAN && s->options.rebuildable) {
-        db_close(&db);
-        remove_files(s->path);
-        rc = db_open(s->path, DB_WRITER, &db);
-        rc = rc ? rc : prepare_writer(s, db);
-    }
-    if (rc) {
-        pthread_mutex_lock(&s->mutex);
-        if (!s->text[0]) {
-            (void)snprintf(s->text, sizeof s->text, "%s", failure_text(db, rc));
-        }
-        pthread_mutex_unlock(&s->mutex);
-        db_close(&db);
-        return rc;
-    }
-    *ret_db = db;
-    return 0;
-}
-
-// --- Writer thread: group commit
-
-static int on_wal(void *data, struct sqlite3 *handle, const char *name, int pages)
-{
-    (void)handle, (void)name;
-    *(int *)data = pages;
-    return 0;
-}
-
-// Runs one job; returns a negative errno only when the whole transaction is gone.
-static int run_job(struct db *db, struct job *j, bool alone)
-{
-    j->started_us = clock_mono_us();
-    int rc = alone ? 0 : db_savepoint(db);
-    if (rc) {
-        return rc;
-    }
-    j->status = j->run(db, j->job);
-    if (!db_in_transaction(db)) {
-        return j->status < 0 ? j->status : -EIO;
-    }
-    if (alone) {
-        return 0;
-    }
-    if (j->status < 0) {
-        db_rollback_to(db);
-        return 0;
-    }
-    return db_release(db);
-}
-
-// Runs a batch in one transaction. Returns 0 when it was committed (or had nothing to keep).
-static int run_batch(struct db *db, struct job *first)
-{
-    bool alone = !first->next;
-    int rc = db_begin(db);
-    for (struct job *j = first; !rc && j; j = j->next) {
-        rc = run_job(db, j, alone);
-    }
-    if (!rc && alone && first->status < 0) {
-        db_rollback(db); // its own result stands
-        return 0;
-    }
-    rc = rc ? rc : db_commit(db);
-    if (rc) {
-        db_rollback(db);
-    }
-    return rc;
-}
-
-static void finish_batch(struct store *s, struct db *db, struct job_list *batch, int rc)
-{
-    int64_t now = clock_mono_us();
-    for (struct job *j = batch->first; j; j = j->next) {
-        j->store_us = j->started_us ? now - j->started_us : 0;
-        j->status = rc && j->status >= 0 ? rc : j->status;
-    }
-    pthread_mutex_lock(&s->mutex);
-    list_join(&s->done, batch);
-    s->committed = s->committed || rc == 0;
-    if (is_fatal(rc) && !s->error) {
-        s->error = rc;
-        (void)snprintf(s->text, sizeof s->text, "%s", db_error(db));
-    }
-    pthread_mutex_unlock(&s->mutex);
-    (void)uv_async_send(&s->async);
-}
-
-// Waits for jobs and takes at most STORE_MAX_BATCH. False: stop, nothing is left.
-static bool take_batch(struct store *s, struct job_list *batch)
-{
-    list_init(batch);
-    pthread_mutex_lock(&s->mutex);
-    while (!s->todo.first && !s->stop) {
-        pthread_cond_wait(&s->work, &s->mutex);
-    }
-    for (int i = 0; i < STORE_MAX_BATCH && s->todo.first; i++) {
-        struct job *j = s->todo.first;
-        s->todo.first = j->next;
-        if (!s->todo.first) {
-            list_init(&s->todo);
-        }
-        list_push(batch, j);
-    }
-    pthread_mutex_unlock(&s->mutex);
-    return batch->first != NULL;
-}
-
-static void serve(struct store *s, struct db *db)
-{
-    struct job_list batch;
-    int wal_pages = 0, fatal = 0;
-    (void)sqlite3_wal_hook(db_handle(db), on_wal, &wal_pages); // returns the hook before: none
-    while (take_batch(s, &batch)) {
-        int rc = fatal ? fatal : run_batch(db, batch.first);
-        fatal = is_fatal(rc) ? rc : fatal;
-        finish_batch(s, db, &batch, rc);
-        if (!fatal && wal_pages > STORE_MAX_WAL_PAGES) {
-            rc = db_checkpoint(
-                db); // after the replies went out; what readers hold back comes next time
-            fatal = is_fatal(rc) ? rc : 0;
-            wal_pages = 0;
-        }
-    }
-    if (!fatal) {
-        (void)db_checkpoint(
-            db); // so that the next start finds a short WAL; it is complete without, too
-    }
-}
-
-static void *write_thread(void *arg)
-{
-    struct store *s = arg;
-    struct db *db = NULL;
-    int rc = open_writer(s, &db);
-    pthread_mutex_lock(&s->mutex);
-    s->opened = rc == 0;
-    s->error = rc;
-    pthread_mutex_unlock(&s->mutex);
-    (void)uv_async_send(&s->async);
-    if (!rc) {
-        serve(s, db);
-        db_close(&db);
-    }
-    pthread_mutex_lock(&s->mutex);
-    s->stopped = true;
-    pthread_mutex_unlock(&s->mutex);
-    (void)uv_async_send(&s->async);
-    return NULL;
-}
-
-// --- Loop thread
+// --- Reading
 
 static int read_uuid(struct store *s, struct db *db)
 {
@@ -404,7 +62,7 @@ static int open_reader(struct store *s)
     struct stat st;
     int64_t version = 0;
     int rc = stat(s->path, &st) ? -errno : db_open(s->path, DB_READER, &db);
-    rc = rc ? rc : user_version(db, &version);
+    rc = rc ? rc : store_user_version(db, &version);
     if (rc == 0 && version < (int64_t)s->options.n_migrations) {
         rc = version > 0 ? -ESTALE : -ENOENT;
     }
@@ -470,6 +128,7 @@ static void look_for_claim(struct store *s)
 // --- Becoming what one is
 
 static void on_poll(uv_timer_t *handle);
+static void fail(struct store *s, int error, const char *text);
 
 static void become_readable(struct store *s)
 {
@@ -486,10 +145,8 @@ static void become_readable(struct store *s)
         drop_claim(s);
         s->readable = true;
         (void)uv_timer_stop(&s->poll);
-        if (s->options.rebuildable) {
-            (void)uv_timer_start(&s->poll, on_poll, STORE_LOOK_MS,
-                                 STORE_LOOK_MS); // fails only without a callback
-        }
+        (void)uv_timer_start(&s->poll, on_poll, STORE_LOOK_MS,
+                             STORE_LOOK_MS); // fails only without a callback
         s->callbacks.on_readable(s->callbacks.data);
     }
 }
@@ -507,14 +164,117 @@ static void become_writer(struct store *s)
     }
 }
 
+// --- Trouble
+
+static void tell_trouble(struct store *s, const struct store_trouble *t)
+{
+    if (s->failed || s->closing || s->told_for_good ||
+        (t->error == s->told.error && strcmp(t->text, s->told.text) == 0)) {
+        return;
+    }
+    bool over = !t->error;
+    s->told = *t;
+    if (over) {
+        s->callbacks.on_healed(s->callbacks.data);
+    } else {
+        s->callbacks.on_trouble(t->error, s->told.text, s->callbacks.data);
+    }
+}
+
+void store_found_damage(struct store *s)
+{
+    struct store_trouble t;
+    store_describe(-EUCLEAN, s->reader ? db_error(s->reader) : "found while reading", &t);
+    tell_trouble(s, &t);
+    s->told_for_good = true;
+}
+
+// Something of the loop's own did not work: it is tried again later.
+static void try_later(struct store *s, const struct store_trouble *t)
+{
+    s->retry_ms = clock_mono_ms() + store_retry_ms(t->error);
+    tell_trouble(s, t);
+}
+
+// --- Checking, before anything else
+
+static void finish_close(struct store *s);
+static void start_writer(struct store *s);
+
+static void check(uv_work_t *work)
+{
+    struct store *s = work->data;
+    (void)store_check_file(s, &s->found); // found says it all
+}
+
+static void on_check_done(uv_work_t *work, int status)
+{
+    struct store *s = work->data;
+    (void)status; // it is never cancelled
+    s->checking = false;
+    if (s->closing) {
+        finish_close(s);
+        return;
+    }
+    s->damaged = s->found.error == -EUCLEAN && s->options.rebuildable;
+    if (s->found.error && !s->damaged) {
+        try_later(s, &s->found);
+        return;
+    }
+    s->checked = true;
+    tell_trouble(s, &(struct store_trouble){ 0 });
+    start_writer(s);
+    on_poll(&s->poll);
+}
+
+static void begin_check(struct store *s)
+{
+    if (s->checking) {
+        return;
+    }
+    s->check.data = s;
+    s->checking = uv_queue_work(s->loop, &s->check, check, on_check_done) == 0;
+}
+
+// --- The lease
+
+static void on_lease(void *data);
+
+static int take_lease(struct store *s)
+{
+    int rc = lease_open(s->loop, s->lease_path, on_lease, s, &s->lease);
+    if (rc == -EROFS || rc == -ENOSPC || rc == -EDQUOT) {
+        struct store_trouble t;
+        store_describe(rc, s->lease_path, &t);
+        try_later(s, &t);
+        return 0;
+    }
+    return rc;
+}
+
 static void on_poll(uv_timer_t *handle)
 {
     struct store *s = handle->data;
-    if (!s->closing && !s->failed) {
-        become_readable(s);
-        become_writer(s);
+    if (s->closing || s->failed) {
+        return;
     }
-    if (s->writer && s->options.on_superseded && !s->closing) {
+    bool is_time = clock_mono_ms() >= s->retry_ms;
+    if (!s->checked) {
+        if (is_time) {
+            begin_check(s);
+        }
+        return;
+    }
+    if (!s->lease && is_time) {
+        int rc = take_lease(s);
+        if (rc) {
+            fail(s, rc, strerror(-rc));
+            return;
+        }
+    }
+    become_readable(s);
+    become_writer(s);
+    if (s->writer && s->options.on_superseded) {
         look_for_claim(s);
     }
 }
@@ -527,10 +287,10 @@ static void fail(struct store *s, int error, const char *text)
     }
 }
 
-static void report(struct store *s, struct job_list *done)
+static void report(struct store *s, struct store_jobs *done)
 {
     while (done->first) {
-        struct job *j = done->first, copy = *j;
+        struct store_job *j = done->first, copy = *j;
         done->first = j->next;
         j->next = s->spare;
         s->spare = j;
@@ -546,7 +306,7 @@ static void on_handle_closed(uv_handle_t *handle)
         return;
     }
     while (s->spare) {
-        struct job *j = s->spare;
+        struct store_job *j = s->spare;
         s->spare = j->next;
         free(j);
     }
@@ -555,6 +315,7 @@ static void on_handle_closed(uv_handle_t *handle)
     void (*on_closed)(void *data) = s->on_closed;
     void *data = s->closed_data;
     free(s->path);
+    free(s->lease_path);
     free(s);
     if (on_closed) {
         on_closed(data);
@@ -564,8 +325,8 @@ static void on_handle_closed(uv_handle_t *handle)
 // The writer thread is over, or never was: gives everything back.
 static void finish_close(struct store *s)
 {
-    if (s->finishing) {
-        return; // the store was closed by a callback of the turn in which the thread ended
+    if (s->finishing || s->checking) {
+        return; // closed by a callback of the turn in which the thread ended; or not yet
     }
     s->finishing = true;
     if (s->thread_started) {
@@ -581,17 +342,21 @@ static void finish_close(struct store *s)
 static void on_async(uv_async_t *handle)
 {
     struct store *s = handle->data;
-    struct job_list done;
+    struct store_jobs done;
     char text[sizeof s->text];
-    list_init(&done);
+    store_jobs_init(&done);
     pthread_mutex_lock(&s->mutex);
-    list_join(&done, &s->done);
+    store_jobs_join(&done, &s->done);
     bool opened = s->opened, committed = s->committed, stopped = s->stopped;
+    struct store_trouble trouble = s->trouble;
     int error = s->error;
     memcpy(text, s->text, sizeof text);
     s->committed = false;
     pthread_mutex_unlock(&s->mutex);
 
+    if (s->thread_started) {
+        tell_trouble(s, &trouble);
+    }
     if (opened && !s->migrated && !s->closing) {
         s->migrated = true;
         become_readable(s);
@@ -609,10 +374,13 @@ static void on_async(uv_async_t *handle)
     }
 }
 
-static void on_lease(void *data)
+// Once there is the lease, and the file is sound.
+static void start_writer(struct store *s)
 {
-    struct store *s = data;
-    int rc = pthread_create(&s->thread, NULL, write_thread, s);
+    if (!s->leased || !s->checked || s->thread_started || s->closing) {
+        return;
+    }
+    int rc = pthread_create(&s->thread, NULL, store_write_thread, s);
     if (rc) {
         fail(s, -rc, "cannot start the writer thread");
         return;
@@ -620,10 +388,36 @@ static void on_lease(void *data)
     s->thread_started = true;
 }
 
+static void on_lease(void *data)
+{
+    struct store *s = data;
+    s->leased = true;
+    start_writer(s);
+}
+
+static int copy_paths(struct store *s, const char *path)
+{
+    s->path = strdup(path);
+    if (!s->path || asprintf(&s->lease_path, "%s.lease", path) < 0) {
+        s->lease_path = NULL; // asprintf() leaves it undefined
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+static void init_threads(struct store *s)
+{
+    pthread_condattr_t monotonic;
+    (void)pthread_mutex_init(&s->mutex, NULL); // with these attributes none of them can fail
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&s->work, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+}
+
 int store_open(uv_loop_t *loop, const struct store_options *options,
                const struct store_callbacks *callbacks, struct store **ret_store)
 {
-    char lease_path[4096];
     struct store *s = calloc(1, sizeof *s);
     if (!s) {
         return -ENOMEM;
@@ -632,28 +426,21 @@ int store_open(uv_loop_t *loop, const struct store_options *options,
     s->options = *options;
     s->callbacks = *callbacks;
     s->claim_fd = -1;
-    s->path = strdup(options->path);
-    list_init(&s->todo);
-    list_init(&s->done);
-    if (!s->path) {
-        free(s);
-        return -ENOMEM;
-    }
-    (void)pthread_mutex_init(&s->mutex, NULL); // with default attributes these cannot fail
-    (void)pthread_cond_init(&s->work, NULL);
+    store_jobs_init(&s->todo);
+    store_jobs_init(&s->done);
+    init_threads(s);
     (void)uv_timer_init(loop, &s->poll); // cannot fail
     s->poll.data = s->async.data = s;
     s->handles_open = 1;
-    int rc = uv_async_init(loop, &s->async, on_async);
+    int rc = copy_paths(s, options->path);
+    rc = rc ? rc : uv_async_init(loop, &s->async, on_async);
     if (rc) {
         uv_close((uv_handle_t *)&s->poll, on_handle_closed);
         return rc;
     }
     s->handles_open = 2;
     s->async.data = s;
-    rc = (size_t)snprintf(lease_path, sizeof lease_path, "%s.lease", s->path) < sizeof lease_path
-             ? lease_open(loop, lease_path, on_lease, s, &s->lease)
-             : -ENAMETOOLONG;
+    rc = take_lease(s);
     if (rc) {
         finish_close(s);
         return rc;
@@ -683,9 +470,9 @@ size_t store_pending(const struct store *s)
     return s->pending;
 }
 
-static struct job *new_job(struct store *s)
+static struct store_job *new_job(struct store *s)
 {
-    struct job *j = s->spare;
+    struct store_job *j = s->spare;
     if (j) {
         s->spare = j->next;
     } else {
@@ -697,24 +484,21 @@ static struct job *new_job(struct store *s)
 int store_submit(struct store *s, store_run_fn *run, store_done_fn *done, void *job)
 {
     assert(run && done);
-    if (s->failed) {
-        return -EIO;
-    }
-    if (!s->writer || s->closing) {
+    if (s->failed || !s->writer || s->closing) {
         return -EROFS;
     }
     if (s->pending >= STORE_MAX_QUEUE) {
         return -EAGAIN;
     }
-    struct job *j = new_job(s);
+    struct store_job *j = new_job(s);
     if (!j) {
         return -ENOMEM;
     }
-    *j = (struct job){ .run = run, .done = done, .job = job };
+    *j = (struct store_job){ .run = run, .done = done, .job = job };
     s->pending++;
     pthread_mutex_lock(&s->mutex);
     bool idle = !s->todo.first;
-    list_push(&s->todo, j);
+    store_jobs_push(&s->todo, j);
     pthread_mutex_unlock(&s->mutex);
     if (idle) {
         pthread_cond_signal(&s->work);

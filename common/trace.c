@@ -126,6 +126,26 @@ void span_id_text(const struct trace *t, char out[SPAN_ID_TEXT + 1])
     *write_hex(out, t->span_id, sizeof(t->span_id)) = '\0';
 }
 
+void trace_set_sampled(struct trace *t, bool sampled)
+{
+    t->flags = (uint8_t)(sampled ? t->flags | FLAG_SAMPLED : t->flags & ~FLAG_SAMPLED);
+}
+
+bool trace_is_sampled(const struct trace *t)
+{
+    return t->flags & FLAG_SAMPLED;
+}
+
+void trace_new_span(uint8_t span_id[8])
+{
+    new_id(span_id, 8);
+}
+
+void trace_hex(const uint8_t *id, size_t n, char *out)
+{
+    *write_hex(out, id, n) = '\0';
+}
+
 bool trace_is_set(const struct trace *t)
 {
     return !all_zero(t->trace_id, sizeof(t->trace_id));

@@ -35,6 +35,16 @@ struct str trace_format(const struct trace *t, char out[TRACEPARENT_TEXT + 1]);
 void trace_id_text(const struct trace *t, char out[TRACE_ID_TEXT + 1]);
 void span_id_text(const struct trace *t, char out[SPAN_ID_TEXT + 1]);
 
+// The same for n bytes of an id that stands alone: 2 * n digits and a NUL.
+void trace_hex(const uint8_t *id, size_t n, char *out);
+
+// The sampled flag.
+void trace_set_sampled(struct trace *t, bool sampled);
+bool trace_is_sampled(const struct trace *t);
+
+// Another span id, random; the trace stays.
+void trace_new_span(uint8_t span_id[8]);
+
 // Whether t was set (its trace id is not all zero).
 bool trace_is_set(const struct trace *t);
 

@@ -19,6 +19,7 @@
 #include "common/process.h"
 #include "common/queue_client.h"
 #include "common/store.h"
+#include "common/store_metrics.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -26,7 +27,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_OPTIONS 48
@@ -43,6 +43,8 @@ struct worker_config {
     char *gateways;
     char *queue;
     int64_t capacity;
+    int64_t outbox_max_rows;
+    int64_t store_check_bytes;
 };
 
 static const struct config_option kit_options[] = {
@@ -68,6 +70,20 @@ static const struct config_option kit_options[] = {
       .min = 1,
       .max = 65535,
       .help = "requests this worker works on or queues at once, over all gateways" },
+    { .name = "SLUICE_OUTBOX_MAX_ROWS",
+      .kind = CONFIG_INTEGER,
+      .offset = offsetof(struct worker_config, outbox_max_rows),
+      .fallback = "1000000",
+      .min = 1,
+      .max = 100000000,
+      .help = "events that may wait for the queue; then writes are refused with 503 outbox-full" },
+    { .name = "SLUICE_STORE_CHECK_BYTES",
+      .kind = CONFIG_BYTES,
+      .offset = offsetof(struct worker_config, store_check_bytes),
+      .fallback = "256MiB",
+      .min = 0,
+      .max = INT64_MAX,
+      .help = "a store up to this size is checked for damage before it is used; 0: none is" },
 };
 
 // A periodic job and its timer.
@@ -92,10 +108,9 @@ struct worker {
     struct curve *curve;
     struct task tasks[MAX_PERIODICS + 1];
     size_t n_tasks;
-    struct metric outbox_rows, outbox_age, store_bytes, wal_bytes, writer;
-    char store_path[4096];
-    char wal_path[4096 + 8];
-    bool readable, idle, released; // released: no gateway sends requests any more
+    struct metric outbox_rows, outbox_age, page_hits, page_misses;
+    char store_path[4096], hold_path[4096 + 8];
+    bool readable, troubled, idle, released; // released: no gateway sends requests any more
 };
 
 // --- Readiness and roles
@@ -103,13 +118,16 @@ struct worker {
 static void become_ready(struct worker *w)
 {
     gateways_ready(w->gateways);
-    process_ready(w->process, true, NULL);
+    if (!w->troubled) {
+        process_ready(w->process, true, NULL);
+    }
 }
 
 static void on_readable(void *data)
 {
     struct worker *w = data;
     w->readable = true;
+    log_debug("%s can be read; who has the lease writes to it", w->store_path);
     become_ready(w);
 }
 
@@ -119,7 +137,7 @@ static void on_writable(void *data)
 {
     struct worker *w = data;
     log_info("writing to %s", w->store_path);
-    metric_set(&w->writer, 1);
+    store_metrics_writer(true);
     gateways_role(w->gateways, FRAME_ROLE_WRITER);
     outbox_wake(w->outbox);
     for (size_t i = 0; i < w->service->n_subscriptions; i++) {
@@ -139,6 +157,33 @@ static void on_store_failed(int error, const char *text, void *data)
     struct worker *w = data;
     process_fail(w->process, EXIT_FAILED, "the store %s is out of service: %s (%s)", w->store_path,
                  text, strerror(-error));
+}
+
+// Requests still come: reads are answered as far as the store can be read, and writes are told why
+// not.
+static void on_store_trouble(int error, const char *text, void *data)
+{
+    struct worker *w = data;
+    bool was_ready = process_is_ready(w->process);
+    char reason[512];
+    (void)snprintf(reason, sizeof reason, "%.120s: %s", w->store_path, text);
+    w->troubled = true;
+    store_metrics_trouble(error);
+    process_ready(w->process, false, reason);
+    if (!was_ready) { // or else process_ready() has said it
+        log_error("the store cannot be used: %s", reason);
+    }
+}
+
+static void on_store_healed(void *data)
+{
+    struct worker *w = data;
+    w->troubled = false;
+    store_metrics_trouble(0);
+    log_info("%s can be used", w->store_path);
+    if (w->readable) {
+        become_ready(w);
+    }
 }
 
 static int on_store_writer(struct db *db, void *data)
@@ -188,6 +233,7 @@ static void on_queue_up(struct queue_client *queue, void *data)
 {
     struct worker *w = data;
     (void)queue;
+    log_info("connected to the queue");
     if (w->outbox) {
         outbox_wake(w->outbox);
     }
@@ -214,8 +260,9 @@ static int run_task(struct db *db, void *job)
 static void on_task_done(int status, int64_t store_us, void *job)
 {
     struct task *t = job;
-    (void)store_us;
     t->running = false;
+    log_debug("periodic job %s took %" PRId64 " us in the store",
+              t->periodic ? t->periodic->name : "idempotency", store_us);
     if (status < 0) {
         log_error("periodic job %s failed: %s", t->periodic ? t->periodic->name : "idempotency",
                   strerror(-status));
@@ -279,6 +326,20 @@ static void on_ping(uint32_t *ret_oldest_ms, uint32_t *ret_in_flight, void *data
     *ret_in_flight = dispatch_in_flight(w->dispatch);
 }
 
+static void on_shared(unsigned gateways, void *data)
+{
+    struct worker *w = data;
+    dispatch_share(w->dispatch, gateways);
+}
+
+static void on_limits(void *data)
+{
+    struct worker *w = data;
+    uint32_t limits[FRAME_CLASSES];
+    dispatch_limits(w->dispatch, limits);
+    gateways_limits(w->gateways, limits);
+}
+
 static void on_send(struct gateway_link *link, struct str frame, void *data)
 {
     struct worker *w = data;
@@ -306,6 +367,9 @@ static void on_released(void *data)
 
 // --- Metrics
 
+#define PAGES "sluice_store_page_reads_total"
+#define PAGES_HELP "Pages of the store that were needed, by where they were found."
+
 static int64_t read_outbox_rows(void *data)
 {
     const struct worker *w = data;
@@ -318,42 +382,55 @@ static int64_t read_outbox_age(void *data)
     return w->outbox ? outbox_oldest_ms(w->outbox) / 1000 : 0;
 }
 
-static int64_t read_file_bytes(void *data)
+// The reading connection is the loop's, and so is who renders this.
+static void count_pages(const struct worker *w)
 {
-    struct stat st;
-    return stat(data, &st) ? 0 : st.st_size;
+    if (w->readable && w->store && store_reader(w->store)) {
+        db_count_pages(store_reader(w->store));
+    }
 }
 
-static void register_gauge(struct metric *m, const char *name, const char *help,
-                           int64_t (*read)(void *data), void *data)
+static int64_t read_page_hits(void *data)
 {
-    *m = (struct metric)METRIC_GAUGE_INIT(name, help, NULL);
-    m->read = read;
-    m->data = data;
+    count_pages(data);
+    return db_page_hits();
+}
+
+static int64_t read_page_misses(void *data)
+{
+    count_pages(data);
+    return db_page_misses();
+}
+
+static void register_read(struct metric *m, enum metric_type type, const char *labels,
+                          const char *name, const char *help, int64_t (*read)(void *data),
+                          struct worker *w)
+{
+    *m = (struct metric){
+        .type = type, .name = name, .help = help, .labels = labels, .read = read, .data = w
+    };
     metrics_register(m);
 }
 
 static void register_metrics(struct worker *w)
 {
-    register_gauge(&w->outbox_rows, "sluice_outbox_rows", "Events that wait for the queue.",
-                   read_outbox_rows, w);
-    register_gauge(&w->outbox_age, "sluice_outbox_oldest_seconds",
-                   "Age of the oldest event that waits.", read_outbox_age, w);
-    register_gauge(&w->store_bytes, "sluice_store_bytes", "Size of the store's file.",
-                   read_file_bytes, w->store_path);
-    register_gauge(&w->wal_bytes, "sluice_store_wal_bytes", "Size of the store's write-ahead log.",
-                   read_file_bytes, w->wal_path);
-    register_gauge(&w->writer, "sluice_store_writer", "1 in the process that writes the store.",
-                   NULL, NULL);
+    register_read(&w->outbox_rows, METRIC_GAUGE, NULL, "sluice_outbox_rows",
+                  "Events that wait for the queue.", read_outbox_rows, w);
+    register_read(&w->outbox_age, METRIC_GAUGE, NULL, "sluice_outbox_oldest_seconds",
+                  "Age of the oldest event that waits.", read_outbox_age, w);
+    register_read(&w->page_hits, METRIC_COUNTER, "found=\"cache\"", PAGES, PAGES_HELP,
+                  read_page_hits, w);
+    register_read(&w->page_misses, METRIC_COUNTER, "found=\"file\"", PAGES, PAGES_HELP,
+                  read_page_misses, w);
 }
 
 static void unregister_metrics(struct worker *w)
 {
     metrics_unregister(&w->outbox_rows);
     metrics_unregister(&w->outbox_age);
-    metrics_unregister(&w->store_bytes);
-    metrics_unregister(&w->wal_bytes);
-    metrics_unregister(&w->writer);
+    metrics_unregister(&w->page_hits);
+    metrics_unregister(&w->page_misses);
+    store_metrics_close();
 }
 
 // --- Opening
@@ -375,7 +452,7 @@ static int load_cursor_key(struct worker *w)
                        w->config->common.home);
     }
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG, "%s", error);
+        process_fail(w->process, process_status_of(rc), "%s", error);
     } else {
         call_set_cursor_key(key);
     }
@@ -401,16 +478,25 @@ static int open_store(struct worker *w)
         return -errno;
     }
     (void)snprintf(w->store_path, sizeof w->store_path, "%s", path);
-    (void)snprintf(w->wal_path, sizeof w->wal_path, "%s-wal", w->store_path);
+    store_metrics_open(w->store_path);
+    (void)snprintf(w->hold_path, sizeof w->hold_path, "%.4000s.hold", w->store_path);
+    outbox_set_hold(w->hold_path);
+    outbox_set_limit(w->config->outbox_max_rows);
     struct store_options options = { .path = w->store_path,
                                      .migrations = s->migrations,
                                      .n_migrations = s->n_migrations,
+                                     .check_bytes = w->config->store_check_bytes,
                                      .rebuildable = s->reset != NULL,
                                      .on_writer = on_store_writer,
                                      .on_superseded = on_superseded,
                                      .data = w };
-    struct store_callbacks callbacks = { on_readable, on_writable, on_committed, on_store_failed,
-                                         w };
+    struct store_callbacks callbacks = { .on_readable = on_readable,
+                                         .on_writable = on_writable,
+                                         .on_committed = on_committed,
+                                         .on_failed = on_store_failed,
+                                         .on_trouble = on_store_trouble,
+                                         .on_healed = on_store_healed,
+                                         .data = w };
     return store_open(process_loop(w->process), &options, &callbacks, &w->store);
 }
 
@@ -447,9 +533,9 @@ static int open_curve(struct worker *w, const char *gateways, const char *queue)
 static int open_gateways(struct worker *w, const char *endpoints)
 {
     uint32_t capacity = (uint32_t)w->config->capacity;
-    struct dispatch_callbacks answer = { on_send, on_idle, w };
-    struct gateways_callbacks callbacks = { on_request,  on_cancel, on_gateway_lost,
-                                            on_released, on_ping,   w };
+    struct dispatch_callbacks answer = { on_send, on_idle, w, on_limits };
+    struct gateways_callbacks callbacks = { on_request, on_cancel, on_gateway_lost, on_released,
+                                            on_ping,    w,         on_shared };
     uv_loop_t *loop = process_loop(w->process);
     int rc = announce_new(w->service, w->config->common.instance, capacity, &w->announcement);
     rc = rc ? rc : dispatch_open(loop, w->service, w->store, capacity, &answer, &w->dispatch);
@@ -457,6 +543,7 @@ static int open_gateways(struct worker *w, const char *endpoints)
             : gateways_open(loop, endpoints, w->curve, w->announcement, capacity, &callbacks,
                             &w->gateways);
     if (!rc) {
+        on_limits(w);
         gateways_role(w->gateways, w->store ? FRAME_ROLE_READER : FRAME_ROLE_ANY);
     }
     return rc;
@@ -485,7 +572,7 @@ static int open_all(struct worker *w)
     }
     rc = s->on_open ? s->on_open(w->config + 1, w->config->common.home, error) : 0;
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG, "%s", error);
+        process_fail(w->process, process_status_of(rc), "%s", *error ? error : strerror(-rc));
         return rc;
     }
     rc = open_curve(w, gateways, queue);
@@ -494,19 +581,20 @@ static int open_all(struct worker *w)
     }
     rc = s->n_migrations ? open_store(w) : 0;
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG, "%s: %s", w->store_path, strerror(-rc));
+        process_fail(w->process, process_status_of(rc), "%s: %s",
+                     *w->store_path ? w->store_path : "the store", strerror(-rc));
         return rc;
     }
     rc = w->store ? open_events(w, queue) : 0;
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG,
+        process_fail(w->process, process_status_of(rc),
                      "SLUICE_QUEUE is \"%s\": %s; allowed: ipc:///PATH or tcp://HOST:PORT", queue,
                      strerror(-rc));
         return rc;
     }
     rc = open_gateways(w, gateways);
     if (rc) {
-        process_fail(w->process, EXIT_CONFIG,
+        process_fail(w->process, process_status_of(rc),
                      "SLUICE_GATEWAYS is \"%s\": %s; allowed, with commas between them: "
                      "ipc:///PATTERN, tcp://HOST:PORT",
                      gateways, strerror(-rc));
@@ -553,6 +641,12 @@ static void on_close(struct process *p, void *data)
     struct worker *w = data;
     (void)p;
     if (w->dispatch) {
+        uint32_t left = dispatch_in_flight(w->dispatch);
+        if (left > 0) { // gateways see it go, and do as with one that died
+            log_warn("leaving %u requests undone: gateways move those that may be repeated, and "
+                     "answer the others with 502 outcome-unknown",
+                     left);
+        }
         dispatch_abandon(w->dispatch);
     }
     gateways_close(&w->gateways, LINGER_MS);
@@ -640,12 +734,14 @@ int worker_main(const struct service *service, int argc, char **argv)
     struct process_right rights[MAX_RIGHTS];
     struct worker *w = calloc(1, sizeof *w);
     struct worker_config *config = calloc(1, sizeof *config + service->config_bytes);
+    (void)snprintf(binary, sizeof binary, "sluice-%s", service->name);
     if (!w || !config || sodium_init() < 0) {
+        fprintf(stderr, "%s: %s\n", binary,
+                w && config ? "libsodium cannot start" : strerror(ENOMEM));
         free(w);
         free(config);
         return EXIT_FAILED;
     }
-    (void)snprintf(binary, sizeof binary, "sluice-%s", service->name);
     (void)snprintf(instance, sizeof instance, "%s-1", service->name);
     join_options(service, instance, table);
     join_rights(service, &own, rights);

@@ -8,7 +8,8 @@
 // without answering passes it on; a negative errno answers 500 (503 for -EIO, -ENOSPC, -EROFS,
 // -EAGAIN) and is logged.
 //
-//     read      on the loop, with the read-only connection: look things up. Must be quick.
+//     read      on the loop, with the read-only connection: look things up. Must be quick; a query that
+//               goes on at the deadline, or for WORKER_READ_MS, ends with -EINTR, to be passed on.
 //     compute   on a pool thread (WORKER_COMPUTE_THREADS): slow computing, no store.
 //     write     in the writer thread, inside the group commit: change things, write events.
 //
@@ -22,9 +23,13 @@
 #include "common/process.h"
 #include "proto/queue_frames.h"
 
-#define WORKER_COMPUTE_THREADS 2     // argon2id takes 19 MiB and a core each
-#define WORKER_COMPUTE_NICE 10       // of those threads: a tenth of the weight that others have
+#define WORKER_COMPUTE_THREADS 2     // at most, and a core is left free: argon2id takes 19 MiB and a core each
+#define WORKER_COMPUTE_NICE 5        // of those threads: a third of the weight that others have
+#define WORKER_COMPUTE_SLICE_MS 100  // of those threads: the longest that Linux allows
 #define WORKER_COMPUTE_QUEUE 64      // calls that wait for a thread; more get 503
+// A read stage that asks its store for longer is given up with 504. Meanwhile nothing is answered, no
+// PING either: for longer than three heartbeats, and gateways would take the worker for dead.
+#define WORKER_READ_MS 500
 #define WORKER_HEARTBEAT_MS 250
 #define WORKER_IDEMPOTENCY_MS (24 * 3600 * 1000)
 #define WORKER_MAX_QUERY 8           // declared query parameters of a route
@@ -61,6 +66,7 @@ struct route {
     bool if_match;                        // needs If-Match: handlers use call_precondition()
     bool sensitive;                       // credentials are in its body or its answer (PROTOCOL.md 2.2)
     bool internal;                        // only gateways ask here (PROTOCOL.md 2.13)
+    bool low;                             // done without first when there is too much of everything
     const struct message *request;        // of the body
     const struct message *reply;          // of the success answer; NULL: none
     int success;                          // its status: 200, 201, 204
@@ -70,6 +76,12 @@ struct route {
     call_fn *read, *compute, *write;
     call_fn *end;                         // on the loop when the call is over, however it ended; may be NULL
 };
+
+// What it needs most.
+static inline enum frame_class route_class(const struct route *r)
+{
+    return r->compute ? FRAME_CLASS_COMPUTE : r->write ? FRAME_CLASS_WRITE : FRAME_CLASS_READ;
+}
 
 // The problems of a route. MALFORMED_REQUEST (0) is never a route's own, so a short list ends by
 // itself.
@@ -102,6 +114,8 @@ struct service {
     size_t n_migrations;
     const struct subscription *subscriptions;
     size_t n_subscriptions;
+    const struct event_kind *events;        // all that it publishes: proto/event_kind.h; NULL: none
+    size_t n_events;
     const struct periodic *periodics;
     size_t n_periodics;
     // For a store that is only a projection of events: SQL that empties its tables. Such a store is

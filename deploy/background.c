@@ -11,14 +11,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <yyjson.h>
 
 #define LOG_TAIL_BYTES 65536 // looked at for reasons when a start fails
+#define REASON_TRIES 20
+#define REASON_WAIT_NS 50000000
 
 // Prints what matters of a line: errors, each once if they are repeated, and what is not one of our JSON lines (a
-// program's last words).
-static void show_log_line(const char *line, size_t n)
+// program's last words). Returns whether it did.
+static bool show_log_line(const char *line, size_t n)
 {
     static char last[512];
     yyjson_doc *doc = yyjson_read(line, n, 0);
@@ -26,27 +29,45 @@ static void show_log_line(const char *line, size_t n)
     const char *severity = yyjson_get_str(yyjson_obj_get(root, "severity_text"));
     const char *instance = yyjson_get_str(yyjson_obj_get(root, "service.instance.id"));
     const char *body = yyjson_get_str(yyjson_obj_get(root, "body"));
-    if (!severity || !instance || !body) {
+    bool shown = !severity || !instance || !body;
+    if (shown) {
         fprintf(stderr, "%.*s\n", (int)n, line);
     } else if ((strcmp(severity, "ERROR") == 0 || strcmp(severity, "FATAL") == 0) &&
                strncmp(body, last, sizeof last - 1) != 0) {
         fprintf(stderr, "%s: %s\n", instance, body);
         snprintf(last, sizeof last, "%s", body);
+        shown = true;
     }
     yyjson_doc_free(doc);
+    return shown;
 }
 
-static void show_log_since(int log_fd, off_t start)
+// Returns whether there was something to show.
+static bool show_log_since(int log_fd, off_t start)
 {
     static char text[LOG_TAIL_BYTES];
+    bool shown = false;
     off_t end = lseek(log_fd, 0, SEEK_END);
     ssize_t n = pread(log_fd, text, sizeof text,
                       end - start > LOG_TAIL_BYTES ? end - LOG_TAIL_BYTES : start);
     const char *line = text, *newline;
     while (n > 0 && (newline = memchr(line, '\n', (size_t)n))) {
-        show_log_line(line, (size_t)(newline - line));
+        shown = show_log_line(line, (size_t)(newline - line)) || shown;
         n -= newline + 1 - line;
         line = newline + 1;
+    }
+    return shown;
+}
+
+// The reason is on its way to the file when the trouble is told of. Whoever ended has written all of
+// it: the log writer keeps the other end of the pipe open until then.
+static void show_reason(int log_fd, off_t start)
+{
+    for (int i = 0; i < REASON_TRIES; i++) {
+        nanosleep(&(struct timespec){ .tv_nsec = REASON_WAIT_NS }, NULL);
+        if (show_log_since(log_fd, start)) {
+            return;
+        }
     }
 }
 
@@ -60,7 +81,11 @@ static int wait_for_word(const char *home, pid_t pid, int from, int log_fd, off_
     if (came && read(from, &told, 1) == 1 && told == BACKGROUND_READY) {
         return EXIT_OK;
     }
-    show_log_since(log_fd, log_start);
+    if (told == BACKGROUND_TROUBLE) {
+        show_reason(log_fd, log_start);
+    } else {
+        (void)show_log_since(log_fd, log_start);
+    }
     if (came && told == 0 && waitpid(pid, &status, 0) == pid) {
         fprintf(stderr, "sluice: stopped while starting; more is in %s/run/sluice.log\n", home);
         return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : EXIT_FAILED;

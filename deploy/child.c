@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-// See child.h. uv_spawn() cannot be used: LISTEN_PID must be the child's own pid, which is known only after the
-// fork.
 #include "deploy/child.h"
 
 #include "common/log.h"
 #include "deploy/services.h"
+#include "deploy/spawn.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +35,8 @@ const char *child_state_name(enum child_state state)
 static void move(struct child *c, enum child_state to)
 {
     assert(moves[c->state] & 1u << to);
+    log_debug("%s is %s, and was %s (pid %d)", c->name, state_names[to], state_names[c->state],
+              (int)c->pid);
     c->state = to;
     c->callbacks->on_change(c, c->callbacks->data);
 }
@@ -49,6 +49,11 @@ int64_t child_ready_for_ms(const struct child *c)
 bool child_is_crash_loop(const struct child *c)
 {
     return backoff_is_crash_loop(&c->backoff, child_ready_for_ms(c));
+}
+
+int64_t child_unexpected_exit_age_ms(const struct child *c)
+{
+    return c->exits ? (int64_t)(uv_now(c->timer.loop) - c->exited_ms) : -1;
 }
 
 int child_init(struct child *c, uv_loop_t *loop, int service, int number, const char *binary,
@@ -89,6 +94,8 @@ static void on_drain_over(uv_timer_t *timer)
 static void back_off(struct child *c, const char *why)
 {
     bool was_loop = child_is_crash_loop(c);
+    c->exits++;
+    c->exited_ms = uv_now(c->timer.loop);
     int64_t delay_ms = backoff_failed(&c->backoff, child_ready_for_ms(c));
     snprintf(c->note, sizeof c->note, "%s", why);
     if (child_is_crash_loop(c) && !was_loop) {
@@ -104,28 +111,8 @@ static void back_off(struct child *c, const char *why)
     move(c, CHILD_BACKOFF);
 }
 
-// Signal dispositions and the mask as a fresh process has them: the supervisor's survive exec otherwise.
-static void reset_signals(void)
+__attribute__((noreturn)) static void exec_child(struct child *c)
 {
-    static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD, SIGPIPE };
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-        (void)signal(signals[i], SIG_DFL); // these signals can be set
-    }
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL); // cannot fail
-}
-
-// The forked process. The supervisor has one thread, so everything is allowed before exec.
-__attribute__((noreturn)) static void exec_child(struct child *c, pid_t supervisor)
-{
-    // A group of its own: Ctrl-C on the terminal is the supervisor's to handle, it drains in good order.
-    (void)setpgid(0, 0);                    // may not fail for oneself
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); // SIGTERM is a valid signal
-    reset_signals();
-    if (getppid() != supervisor) {
-        _exit(EXIT_FAILURE); // it died before the line above
-    }
     c->callbacks->on_exec(c, c->callbacks->data);
     execl(c->binary, c->binary, (char *)NULL);
     log_error("%s: %s", c->binary, strerror(errno));
@@ -135,23 +122,16 @@ __attribute__((noreturn)) static void exec_child(struct child *c, pid_t supervis
 static void start_process(struct child *c)
 {
     assert(c->pid == 0 && c->wanted);
-    pid_t supervisor = getpid();
-    // No signal may run libuv's handler in the child: it would write into the supervisor's own signal pipe.
-    sigset_t all, before;
-    sigfillset(&all);
-    (void)sigprocmask(SIG_SETMASK, &all, &before); // cannot fail
-    pid_t pid = fork();
+    pid_t pid = spawn_fork(SIGTERM); // they drain when it dies
     if (pid == 0) {
-        exec_child(c, supervisor);
+        exec_child(c);
     }
-    int error = errno;
-    (void)sigprocmask(SIG_SETMASK, &before, NULL); // cannot fail
     c->asked = false;
     c->alive_ms = 0;
     c->started_ms = uv_now(c->timer.loop);
     if (pid < 0) {
         char why[CHILD_NOTE];
-        snprintf(why, sizeof why, "could not be started: %s", strerror(error));
+        snprintf(why, sizeof why, "could not be started: %s", strerror((int)-pid));
         back_off(c, why);
         return;
     }
@@ -185,6 +165,7 @@ void child_drain(struct child *c, bool wanted)
         }
     } else if (c->state == CHILD_STARTING || c->state == CHILD_READY) {
         c->asked = true;
+        log_debug("%s is told to stop%s", c->name, wanted ? ", to be started again" : "");
         (void)kill(c->pid, SIGTERM); // if it has just died, SIGCHLD is on its way
         int r = uv_timer_start(&c->timer, on_drain_over, CHILD_KILL_MS, 0);
         assert(r == 0); // fails only for a closing handle
@@ -201,22 +182,31 @@ void child_kill(struct child *c)
     child_drain(c, false);
 }
 
+static bool is_watched(const struct child *c)
+{
+    return c->alive_ms && c->callbacks->watchdog_ms &&
+           (c->state == CHILD_READY || c->state == CHILD_STARTING);
+}
+
 // A process that was stopped or loops is not reached by a softer signal, and leaves no core file anyway.
+static void kill_stuck(struct child *c)
+{
+    c->alive_ms = 0;
+    c->stuck++;
+    (void)kill(c->pid, SIGKILL); // its end is seen by SIGCHLD
+}
+
 void child_watch(struct child *c, uint64_t late_ms)
 {
-    int64_t limit_ms = c->callbacks->watchdog_ms;
-    if (c->alive_ms == 0 || limit_ms == 0 ||
-        (c->state != CHILD_READY && c->state != CHILD_STARTING)) {
+    if (!is_watched(c)) {
         return;
     }
     c->alive_ms += late_ms;
     int64_t silent_ms = (int64_t)(uv_now(c->timer.loop) - c->alive_ms);
-    if (silent_ms > limit_ms) {
+    if (silent_ms > c->callbacks->watchdog_ms) {
         log_error("%s is stuck: no sign of life for %lld ms; killing it", c->name,
                   (long long)silent_ms);
-        c->alive_ms = 0;
-        c->stuck++;
-        (void)kill(c->pid, SIGKILL); // its end is seen by SIGCHLD
+        kill_stuck(c);
     }
 }
 
@@ -230,19 +220,26 @@ void child_notified(struct child *c, char *text)
             move(c, CHILD_READY);
         } else if (strcmp(line, "WATCHDOG=1") == 0 && c->alive_ms) {
             c->alive_ms = uv_now(c->timer.loop);
+        } else if (strcmp(line, "WATCHDOG=trigger") == 0 && is_watched(c)) {
+            log_error("%s is stuck: it says so itself; killing it", c->name);
+            kill_stuck(c);
         } else if (strcmp(line, "READY=0") == 0 && c->state == CHILD_READY) {
             move(c, CHILD_STARTING);
         }
     }
 }
 
-static void describe_exit(int status, char why[CHILD_NOTE])
+// How it ended, and why, if it said so (process_fail()).
+static void describe_exit(const struct child *c, int status, char why[CHILD_NOTE])
 {
+    static const char said[] = "failed: ";
+    bool told = strncmp(c->note, said, sizeof said - 1) == 0;
     if (WIFSIGNALED(status)) {
         snprintf(why, CHILD_NOTE, "was killed by signal %d (%s)", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
     } else {
-        snprintf(why, CHILD_NOTE, "exited with status %d", WEXITSTATUS(status));
+        (void)snprintf(why, CHILD_NOTE, "exited with status %d%s%s", WEXITSTATUS(status),
+                       told ? ": " : "", told ? c->note + sizeof said - 1 : "");
     }
 }
 
@@ -250,7 +247,7 @@ void child_exited(struct child *c, int status)
 {
     assert(c->pid > 0);
     char why[CHILD_NOTE];
-    describe_exit(status, why);
+    describe_exit(c, status, why);
     c->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     c->pid = 0;
     if (!c->asked) {

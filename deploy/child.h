@@ -28,7 +28,7 @@
 // (common/process.h), so that one that ends by itself at the last moment does so in good order.
 #define CHILD_KILL_MS 11000
 #define CHILD_NAME 48
-#define CHILD_NOTE 96 // what the process said last about itself, or why it ended
+#define CHILD_NOTE 512 // what the process said last about itself, or why it ended
 
 enum child_state { CHILD_STOPPED, CHILD_STARTING, CHILD_READY, CHILD_BACKOFF, CHILD_DRAINING };
 
@@ -58,6 +58,8 @@ struct child {
     uint64_t alive_ms;      // loop time of its last sign of life; 0: it is not watched
     unsigned restarts;      // starts after the first one
     unsigned stuck;         // times that it was killed because it gave no sign of life
+    unsigned exits;         // ends that we did not ask for, and starts that failed; never set back
+    uint64_t exited_ms;     // loop time of the last of those
     int exit_status;        // of the last process that ended by itself; -1: by a signal, or none has
     struct backoff backoff;
     char note[CHILD_NOTE];  // empty when there is nothing to add to the state
@@ -95,6 +97,10 @@ void child_watch(struct child *c, uint64_t late_ms);
 // How long it has been ready; -1 when it is not.
 int64_t child_ready_for_ms(const struct child *c);
 bool child_is_crash_loop(const struct child *c);
+
+// How long ago it ended last without being asked to, or could not be started; -1: it never did.
+int64_t child_unexpected_exit_age_ms(const struct child *c);
+
 const char *child_state_name(enum child_state state);
 
 #endif

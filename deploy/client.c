@@ -3,6 +3,7 @@
 #include "deploy/client.h"
 
 #include "common/process.h"
+#include "deploy/complaint.h"
 #include "deploy/control.h"
 #include "deploy/rundir.h"
 
@@ -120,6 +121,11 @@ static yyjson_doc *ask(const char *home, const char *request, char ret_home[RUND
     return NULL;
 }
 
+static void say_not_running(const char *home)
+{
+    fprintf(stderr, "sluice: nothing is running in %s: start it with `sluice up`\n", home);
+}
+
 // For commands that need a supervisor and have nothing to print.
 static int command(const char *home, struct buf *request)
 {
@@ -129,7 +135,7 @@ static int command(const char *home, struct buf *request)
     assert(buf_ok(request));
     yyjson_doc_free(ask(home, request->data, absolute, &status));
     if (status == CLIENT_NOT_RUNNING) {
-        fprintf(stderr, "sluice: nothing is running in %s: start it with `sluice up`\n", home);
+        say_not_running(home);
     }
     buf_fini(request);
     return status;
@@ -174,6 +180,58 @@ static void print_instance(yyjson_val *v)
            crash_loop ? "  keeps dying" : "", *note ? "  " : "", note);
 }
 
+// "utilisation 90 % (target 60)", "idle"
+static void print_reason(yyjson_val *decision)
+{
+    const char *unit = text_of(decision, "unit");
+    printf("%s", text_of(decision, "reason"));
+    if (yyjson_get_sint(yyjson_obj_get(decision, "target")) > 0) {
+        printf(" %" PRId64 " %s (target %" PRId64 ")",
+               yyjson_get_sint(yyjson_obj_get(decision, "value")), unit,
+               yyjson_get_sint(yyjson_obj_get(decision, "target")));
+    }
+}
+
+static void print_scaling(yyjson_val *scaling)
+{
+    yyjson_val *list = yyjson_obj_get(scaling, "services"), *v;
+    size_t i, n;
+    if (yyjson_arr_size(list) > 0) {
+        printf("\n%-12s %8s %9s  %s\n", "SCALED", "ALLOWED", "PROCESSES", "NOW, AND LAST CHANGE");
+    }
+    yyjson_arr_foreach(list, i, n, v)
+    {
+        char range[32];
+        yyjson_val *last = yyjson_obj_get(v, "last");
+        snprintf(range, sizeof range, "%d..%d", yyjson_get_int(yyjson_obj_get(v, "min")),
+                 yyjson_get_int(yyjson_obj_get(v, "max")));
+        printf("%-12s %8s %9d  ", text_of(v, "service"), range,
+               yyjson_get_int(yyjson_obj_get(v, "count")));
+        print_reason(yyjson_obj_get(v, "now"));
+        if (last) {
+            printf("; %s from %d to %d: ", text_of(last, "at"),
+                   yyjson_get_int(yyjson_obj_get(last, "from")),
+                   yyjson_get_int(yyjson_obj_get(last, "to")));
+            print_reason(last);
+        }
+        putchar('\n');
+    }
+    if (yyjson_get_bool(yyjson_obj_get(scaling, "stale"))) {
+        printf("\n%s has mistakes, and the rules from before are in use: see `sluice "
+               "check-config`\n",
+               text_of(scaling, "file"));
+    }
+}
+
+static void print_json(const yyjson_doc *doc)
+{
+    char *text = yyjson_write(doc, YYJSON_WRITE_PRETTY, NULL);
+    if (text) {
+        puts(text);
+    }
+    free(text);
+}
+
 int client_status(const char *home, bool json)
 {
     char absolute[RUNDIR_PATH_SIZE];
@@ -191,11 +249,7 @@ int client_status(const char *home, bool json)
     yyjson_val *instances = yyjson_obj_get(root, "instances");
     const char *state = text_of(root, "state");
     if (json) {
-        char *text = yyjson_write(doc, YYJSON_WRITE_PRETTY, NULL);
-        if (text) {
-            puts(text);
-        }
-        free(text);
+        print_json(doc);
     } else {
         printf("%s at %s (supervisor %d, %s)\n\n", state, text_of(root, "url"),
                yyjson_get_int(yyjson_obj_get(root, "pid")), text_of(root, "home"));
@@ -203,8 +257,57 @@ int client_status(const char *home, bool json)
                "RSS");
         size_t i, n;
         yyjson_arr_foreach(instances, i, n, v) print_instance(v);
+        print_scaling(yyjson_obj_get(root, "scaling"));
+        if (yyjson_get_int(yyjson_obj_get(root, "alerts_firing")) > 0) {
+            printf("\n%d alerts: see `sluice alerts`\n",
+                   yyjson_get_int(yyjson_obj_get(root, "alerts_firing")));
+        }
     }
     status = strcmp(state, "ready") == 0 ? EXIT_OK : EXIT_FAILED;
+    yyjson_doc_free(doc);
+    return status;
+}
+
+// --- alerts
+
+// Returns whether one fires.
+static bool print_alerts(yyjson_val *list, bool json)
+{
+    size_t i, n;
+    yyjson_val *v;
+    bool fires = false;
+    yyjson_arr_foreach(list, i, n, v)
+    {
+        fires = fires || strcmp(text_of(v, "status"), "firing") == 0;
+        if (!json) {
+            printf("%-8s %-7s %-30s since %s: %s (%" PRId64 "%s%s)\n         %s\n",
+                   text_of(v, "status"), text_of(v, "severity"), text_of(v, "alert"),
+                   text_of(v, "since"), text_of(v, "summary"),
+                   yyjson_get_sint(yyjson_obj_get(v, "value")), *text_of(v, "unit") ? " " : "",
+                   text_of(v, "unit"), text_of(v, "runbook"));
+        }
+    }
+    return fires;
+}
+
+int client_alerts(const char *home, bool json)
+{
+    char absolute[RUNDIR_PATH_SIZE];
+    int status;
+    yyjson_doc *doc = ask(home, "{\"command\":\"alerts\"}\n", absolute, &status);
+    if (!doc) {
+        if (status == CLIENT_NOT_RUNNING) {
+            fprintf(stderr, "sluice: nothing is running in %s\n", home);
+        }
+        return status;
+    }
+    yyjson_val *list = yyjson_obj_get(yyjson_doc_get_root(doc), "alerts");
+    if (json) {
+        print_json(doc);
+    } else if (yyjson_arr_size(list) == 0) {
+        puts("no alerts");
+    }
+    status = print_alerts(list, json) ? EXIT_FAILED : EXIT_OK;
     yyjson_doc_free(doc);
     return status;
 }
@@ -238,6 +341,60 @@ int client_restart(const char *home, const char *service)
     }
     buf_append_z(&request, "}\n");
     return command(home, &request);
+}
+
+static int print_levels(yyjson_val *list, bool json)
+{
+    size_t i, n;
+    yyjson_val *v;
+    int status = EXIT_OK;
+    yyjson_arr_foreach(list, i, n, v)
+    {
+        const char *error = text_of(v, "error");
+        status = *error ? EXIT_FAILED : status;
+        if (!json) {
+            printf("%-12s %s\n", text_of(v, "instance"), *error ? error : text_of(v, "level"));
+        }
+    }
+    return status;
+}
+
+static void append_member(struct buf *b, const char *name, const char *text)
+{
+    if (text) {
+        buf_printf(b, ",\"%s\":\"", name);
+        buf_append_json(b, str_of(text));
+        buf_append_char(b, '"');
+    }
+}
+
+int client_log_level(const char *home, const char *of, const char *level, bool json)
+{
+    char absolute[RUNDIR_PATH_SIZE];
+    int status = EXIT_FAILED;
+    struct buf request;
+    buf_init(&request, CONTROL_REQUEST_BYTES);
+    buf_append_z(&request, "{\"command\":\"log-level\"");
+    append_member(&request, "of", of);
+    append_member(&request, "level", level);
+    buf_append(&request, "}\n", 3); // with its NUL
+    if (!buf_ok(&request)) {
+        buf_fini(&request);
+        return complain("sluice", EXIT_USAGE, "the names are too long");
+    }
+    yyjson_doc *doc = ask(home, request.data, absolute, &status);
+    buf_fini(&request);
+    if (status == CLIENT_NOT_RUNNING) {
+        say_not_running(home);
+    }
+    if (doc && json) {
+        print_json(doc);
+    }
+    if (doc) {
+        status = print_levels(yyjson_obj_get(yyjson_doc_get_root(doc), "levels"), json);
+    }
+    yyjson_doc_free(doc);
+    return status;
 }
 
 int client_down(const char *home)

@@ -3,6 +3,7 @@
 #include "deploy/control.h"
 
 #include "common/log.h"
+#include "deploy/log_levels.h"
 #include "deploy/rundir.h"
 
 #include <assert.h>
@@ -31,7 +32,10 @@ struct control {
     struct client *clients;
     int n_clients;
     struct client *waiting; // the one whose operation runs; NULL: none, or it is gone
-    bool closed;            // the listener is
+    struct log_levels *levels;
+    struct client *waiting_levels; // the one whose question of log levels is asked; NULL: likewise
+    char error[LOG_LEVELS_ERROR_BYTES];
+    bool closed; // the listener is
 };
 
 // --- Connections
@@ -66,6 +70,9 @@ static void close_client(struct client *c)
 {
     if (c->control->waiting == c) {
         c->control->waiting = NULL;
+    }
+    if (c->control->waiting_levels == c) {
+        c->control->waiting_levels = NULL;
     }
     if (!uv_is_closing((uv_handle_t *)&c->pipe)) {
         uv_close((uv_handle_t *)&c->pipe, on_client_closed);
@@ -116,6 +123,18 @@ static const char *command_status(struct client *c, yyjson_val *request)
     buf_append_json(&c->out, str_of(o->home));
     buf_append_z(&c->out, "\",");
     fleet_status(o->fleet, &c->out);
+    buf_append_char(&c->out, ',');
+    oversight_status(o->oversight, &c->out);
+    buf_append_char(&c->out, '}');
+    reply(c);
+    return NULL;
+}
+
+static const char *command_alerts(struct client *c, yyjson_val *request)
+{
+    (void)request;
+    buf_append_z(&c->out, "{\"ok\":true,");
+    oversight_alerts(c->control->options.oversight, &c->out);
     buf_append_char(&c->out, '}');
     reply(c);
     return NULL;
@@ -180,6 +199,34 @@ static const char *command_restart(struct client *c, yyjson_val *request)
     return begun(c, fleet_restart(c->control->options.fleet, s, on_done, c->control));
 }
 
+static void on_levels(struct str json, void *data)
+{
+    struct control *control = data;
+    struct client *c = control->waiting_levels;
+    control->waiting_levels = NULL;
+    if (c) {
+        buf_append_z(&c->out, "{\"ok\":true,");
+        buf_append_str(&c->out, json);
+        buf_append_char(&c->out, '}');
+        reply(c);
+    }
+}
+
+static const char *command_log_level(struct client *c, yyjson_val *request)
+{
+    struct control *control = c->control;
+    yyjson_val *of = yyjson_obj_get(request, "of"), *level = yyjson_obj_get(request, "level");
+    if ((of && !yyjson_is_str(of)) || (level && !yyjson_is_str(level))) {
+        return "\"of\" and \"level\" are strings";
+    }
+    if (log_levels_ask(control->levels, yyjson_get_str(of), yyjson_get_str(level), on_levels,
+                       control, control->error) < 0) {
+        return control->error;
+    }
+    control->waiting_levels = c;
+    return NULL;
+}
+
 static const char *command_down(struct client *c, yyjson_val *request)
 {
     (void)request;
@@ -195,12 +242,12 @@ static void handle_request(struct client *c)
         const char *name;
         const char *(*run)(struct client *c, yyjson_val *request);
     } commands[] = {
-        { "status", command_status },
-        { "scale", command_scale },
-        { "restart", command_restart },
-        { "down", command_down },
+        { "status", command_status },       { "alerts", command_alerts },
+        { "scale", command_scale },         { "restart", command_restart },
+        { "log-level", command_log_level }, { "down", command_down },
     };
-    const char *error = "expected a JSON object with \"command\": status, scale, restart or down";
+    const char *error = "expected a JSON object with \"command\": status, alerts, scale, restart, "
+                        "log-level or down";
     yyjson_doc *doc = yyjson_read(c->in.data, c->in.len, 0);
     yyjson_val *request = yyjson_doc_get_root(doc), *name = yyjson_obj_get(request, "command");
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -284,7 +331,8 @@ int control_open(uv_loop_t *loop, const struct control_options *options,
     control->options = *options;
     rundir_path(options->home, CONTROL_SOCKET, control->path);
     (void)unlink(control->path); // of an earlier supervisor: we hold the lock
-    int r = uv_pipe_init(loop, &control->listener, 0);
+    int r = log_levels_open(loop, options->fleet, options->home, &control->levels);
+    r = r < 0 ? r : uv_pipe_init(loop, &control->listener, 0);
     r = r < 0 ? r : uv_pipe_bind(&control->listener, control->path);
     if (r == 0 && chmod(control->path, 0600) < 0) {
         r = -errno;
@@ -306,6 +354,7 @@ void control_close(struct control **p)
 {
     struct control *control = *p;
     *p = NULL;
+    log_levels_close(&control->levels);
     for (struct client *c = control->clients; c; c = c->next) {
         close_client(c);
     }

@@ -114,7 +114,25 @@ static int parse_text(const char *path, char *text, struct entry entries[ENVFILE
     return n;
 }
 
-int envfile_apply(const char *path, char error[CONFIG_ERROR_SIZE])
+static int set_all(const struct entry *entries, int n, void (*on_set)(const char *name, void *data),
+                   void *data)
+{
+    for (int i = 0; i < n; i++) {
+        if (getenv(entries[i].name)) {
+            continue;
+        }
+        if (setenv(entries[i].name, entries[i].value, 0) < 0) {
+            return -errno;
+        }
+        if (on_set) {
+            on_set(entries[i].name, data);
+        }
+    }
+    return 0;
+}
+
+int envfile_apply_and_tell(const char *path, void (*on_set)(const char *name, void *data),
+                           void *data, char error[CONFIG_ERROR_SIZE])
 {
     struct entry entries[ENVFILE_MAX_ENTRIES];
     struct buf text;
@@ -130,12 +148,17 @@ int envfile_apply(const char *path, char error[CONFIG_ERROR_SIZE])
     } else {
         r = parse_text(path, text.data, entries, error);
     }
-    for (int i = 0, n = r; i < n && r >= 0; i++) {
-        if (setenv(entries[i].name, entries[i].value, 0) < 0) {
-            r = -errno;
-            snprintf(error, CONFIG_ERROR_SIZE, "%.300s: %s", path, strerror(errno));
+    if (r > 0) {
+        r = set_all(entries, r, on_set, data);
+        if (r < 0) {
+            snprintf(error, CONFIG_ERROR_SIZE, "%.300s: %s", path, strerror(-r));
         }
     }
     buf_fini(&text);
     return r < 0 ? r : 0;
+}
+
+int envfile_apply(const char *path, char error[CONFIG_ERROR_SIZE])
+{
+    return envfile_apply_and_tell(path, NULL, NULL, error);
 }

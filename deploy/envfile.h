@@ -22,4 +22,9 @@ __attribute__((warn_unused_result)) int envfile_line(char *line, char **ret_name
 // Returns 0, or a negative errno with one line in error that names the file and the line.
 __attribute__((warn_unused_result)) int envfile_apply(const char *path, char error[CONFIG_ERROR_SIZE]);
 
+// The same; on_set is told of each variable that was taken from the file.
+__attribute__((warn_unused_result)) int envfile_apply_and_tell(const char *path,
+                                                               void (*on_set)(const char *name, void *data),
+                                                               void *data, char error[CONFIG_ERROR_SIZE]);
+
 #endif

@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 #define LISTEN_FD 3 // where an inherited socket is, by the convention of sd_listen_fds(3)
-#define SLOTS (SERVICES * SERVICES_MAX_PROCESSES)
+#define SLOTS FLEET_SLOTS
+#define WANTED "WANTED=" // what a gateway says of a service that it has no worker of
 
 enum operation_kind { OPERATION_NONE, OPERATION_SCALE, OPERATION_RESTART };
 
@@ -37,8 +38,10 @@ struct fleet {
     char notify_path[RUNDIR_PATH_SIZE];
     char binaries[SERVICES][PATH_MAX];
     struct child_callbacks callbacks;
-    struct child children[SLOTS]; // slot = service * SERVICES_MAX_PROCESSES + number - 1
-    int64_t counts[SERVICES];     // wanted now
+    struct child children[SLOTS];  // slot = service * SERVICES_MAX_PROCESSES + number - 1
+    int64_t counts[SERVICES];      // wanted now
+    bool expected[SERVICES];       // by gateways, whatever the count
+    const char *log_levels[SLOTS]; // NULL: what the environment says
     struct operation operation;
     bool was_ready;      // once
     bool was_in_trouble; // reported
@@ -73,13 +76,8 @@ static void set_or_exit(const char *name, const char *value)
 // The services that a gateway may wait for before it opens the port.
 static void set_expected(const struct fleet *f)
 {
-    char expected[256] = "";
-    for (int s = 0; s < SERVICES; s++) {
-        if (services[s].registers && f->counts[s] > 0) {
-            size_t n = strlen(expected);
-            snprintf(expected + n, sizeof expected - n, "%s%s", n ? "," : "", services[s].name);
-        }
-    }
+    char expected[SERVICES_TEXT];
+    services_expected(f->counts, f->expected, expected);
     set_or_exit("SLUICE_EXPECT", expected);
 }
 
@@ -110,20 +108,23 @@ static void set_watchdog(const struct fleet *f)
 static void on_exec(struct child *c, void *data)
 {
     struct fleet *f = data;
-    char admin[CHILD_NAME + 128];
-    bool with_tcp = f->options.admin_address && strcmp(c->name, "gateway-1") == 0;
-    snprintf(admin, sizeof admin, "unix:%s.admin.sock%s%s", c->name, with_tcp ? "," : "",
-             with_tcp ? f->options.admin_address : "");
+    char admin[SERVICES_TEXT];
+    services_admin(c->name, strcmp(c->name, "gateway-1") == 0 ? f->options.admin_address : NULL,
+                   admin);
     set_or_exit("SLUICE_ADMIN", admin);
     set_or_exit("SLUICE_HOME", f->options.home);
     set_or_exit("SLUICE_INSTANCE", c->name);
     set_or_exit("NOTIFY_SOCKET", f->notify_path);
     set_watchdog(f);
+    const char *log_level = f->log_levels[c - f->children];
+    if (log_level) {
+        set_or_exit("SLUICE_LOG_LEVEL", log_level);
+    }
     if (secrets_give(c->service) < 0) {
         log_error("no memory for the secrets of %s", c->name);
         _exit(EXIT_FAILURE);
     }
-    if (strcmp(services[c->service].name, "gateway") == 0) {
+    if (c->service == SERVICES_GATEWAY) {
         hand_over_listener(f);
         set_expected(f);
     }
@@ -135,6 +136,7 @@ static void on_sigchld(uv_signal_t *handle, int signum)
 {
     struct fleet *f = handle->data;
     (void)signum;
+    notifications_read(&f->notifications); // why they ended, from those who said so
     for (int i = 0; i < SLOTS; i++) {
         struct child *c = &f->children[i];
         int status;
@@ -161,12 +163,25 @@ static void on_watch(uv_timer_t *handle)
     }
 }
 
+static void want(struct fleet *f, const struct child *from, const char *name)
+{
+    int s = services_find(name);
+    log_debug("%s has no worker of %s, and wants one", from->name, name);
+    if (s >= 0 && f->options.on_wanted && !f->stopping && from->service == SERVICES_GATEWAY) {
+        f->options.on_wanted(s, f->options.data);
+    }
+}
+
 static void on_notification(pid_t from, char *text, void *data)
 {
     struct fleet *f = data;
     for (int i = 0; from > 0 && i < SLOTS; i++) { // 0: from another pid namespace; not one of ours
         if (f->children[i].pid == from) {
-            child_notified(&f->children[i], text);
+            if (strncmp(text, WANTED, strlen(WANTED)) == 0) {
+                want(f, &f->children[i], text + strlen(WANTED));
+            } else {
+                child_notified(&f->children[i], text);
+            }
             return;
         }
     }
@@ -295,6 +310,7 @@ static bool stop_tier(struct fleet *f)
 static void advance_stop(struct fleet *f)
 {
     while (f->tier < SERVICES_TIERS && stop_tier(f)) {
+        log_debug("the processes of tier %d are gone", f->tier);
         f->tier++;
     }
     if (f->tier == SERVICES_TIERS) {
@@ -327,6 +343,13 @@ static void advance_soon(struct fleet *f)
 
 static void on_child_change(struct child *c, void *data)
 {
+    const struct fleet *f = data;
+    if (c->state == CHILD_STARTING && f->options.on_started) {
+        f->options.on_started(c->service, f->options.data);
+    }
+    if (c->state == CHILD_STOPPED && !c->wanted) {
+        rundir_forget(f->options.home, c->name);
+    }
     if (c->state == CHILD_READY) {
         log_info("%s is ready (pid %d)", c->name, (int)c->pid);
     }
@@ -346,6 +369,7 @@ static int init_children(struct fleet *f, uv_loop_t *loop)
             if (r < 0) {
                 return r;
             }
+            rundir_forget(f->options.home, child_at(f, s, i)->name);
         }
     }
     return 0;
@@ -424,6 +448,84 @@ static int begin_operation(struct fleet *f, const struct operation *o)
     return 0;
 }
 
+static void set_count(struct fleet *f, int service, int64_t count)
+{
+    assert(count >= services[service].min && count <= services[service].max);
+    f->counts[service] = count;
+    for (int64_t i = 0; i < SERVICES_MAX_PROCESSES; i++) {
+        if (i < count) {
+            child_start(child_at(f, service, i));
+        } else {
+            child_drain(child_at(f, service, i), false);
+        }
+    }
+}
+
+int fleet_adjust(struct fleet *f, int service, int64_t count)
+{
+    if (f->stopping) {
+        return -ECANCELED;
+    }
+    if (f->operation.kind != OPERATION_NONE && f->operation.services[service]) {
+        return -EBUSY;
+    }
+    set_count(f, service, count);
+    return 0;
+}
+
+int64_t fleet_count(const struct fleet *f, int service)
+{
+    return f->counts[service];
+}
+
+int64_t fleet_unexpected_exits(const struct fleet *f, int service)
+{
+    int64_t n = 0;
+    for (int i = 0; i < SERVICES_MAX_PROCESSES; i++) {
+        n += f->children[service * SERVICES_MAX_PROCESSES + i].exits;
+    }
+    return n;
+}
+
+void fleet_expect(struct fleet *f, int service, bool expected)
+{
+    f->expected[service] = expected;
+}
+
+void fleet_set_slot_log_level(struct fleet *f, int slot, enum log_level level)
+{
+    assert(slot >= 0 && slot < SLOTS);
+    f->log_levels[slot] = log_level_name(level);
+}
+
+void fleet_set_log_level(struct fleet *f, int service, enum log_level level)
+{
+    for (int i = 0; i < SERVICES_MAX_PROCESSES; i++) {
+        fleet_set_slot_log_level(f, service * SERVICES_MAX_PROCESSES + i, level);
+    }
+}
+
+void fleet_each(struct fleet *f, void (*each)(const struct fleet_member *member, void *data),
+                void *data)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        const struct child *c = &f->children[i];
+        if (c->state != CHILD_STOPPED) {
+            const struct fleet_member m = { .name = c->name,
+                                            .service = c->service,
+                                            .slot = i,
+                                            .pid = c->pid,
+                                            .wanted = c->wanted,
+                                            .ready = c->state == CHILD_READY,
+                                            .crash_loop = child_is_crash_loop(c),
+                                            .unexpected_exits = c->exits,
+                                            .exit_age_ms = child_unexpected_exit_age_ms(c),
+                                            .note = c->note };
+            each(&m, data);
+        }
+    }
+}
+
 int fleet_scale(struct fleet *f, const int64_t counts[SERVICES], fleet_done_fn *done, void *data)
 {
     struct operation o = { .kind = OPERATION_SCALE, .done = done, .data = data };
@@ -437,14 +539,7 @@ int fleet_scale(struct fleet *f, const int64_t counts[SERVICES], fleet_done_fn *
         }
         assert(counts[s] >= services[s].min && counts[s] <= services[s].max);
         log_info("scaling %s from %d to %d", services[s].name, (int)f->counts[s], (int)counts[s]);
-        f->counts[s] = counts[s];
-        for (int64_t i = 0; i < SERVICES_MAX_PROCESSES; i++) {
-            if (i < counts[s]) {
-                child_start(child_at(f, s, i));
-            } else {
-                child_drain(child_at(f, s, i), false);
-            }
-        }
+        set_count(f, s, counts[s]);
     }
     return r;
 }

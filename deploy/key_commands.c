@@ -6,6 +6,7 @@
 #include "common/key_pairs.h"
 #include "common/keys.h"
 #include "common/process.h"
+#include "deploy/complaint.h"
 
 #include <czmq.h>
 #include <errno.h>
@@ -45,16 +46,7 @@ struct command {
     bool json;
 };
 
-__attribute__((format(printf, 2, 3))) static int say(int status, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("sluice keys: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    return status;
-}
+#define say(status_, ...) complain("sluice keys", status_, __VA_ARGS__)
 
 static int check_name(const char *name)
 {
@@ -285,7 +277,7 @@ static int check_missing(const struct command *c, const struct key_pair *pairs, 
 static int run_check(const struct command *c)
 {
     static const char *const files[] = { "admin-password", "signing/token.key", "public/jwks.json",
-                                         "cursor.key" };
+                                         "cursor.key", "admin-token" };
     static struct key_pair pairs[KEY_PAIRS_MAX];
     int n = key_pairs_list(c->dir, pairs);
     if (n < 0) {
@@ -391,6 +383,7 @@ static int copy_secrets(const struct command *c, const char *to, const char *nam
                   { "users", "public/jwks.json" },
                   { "users", "admin-password" },
                   { "gateway", "public/jwks.json" },
+                  { "gateway", "admin-token" },
                   { NULL, "cursor.key" } };
     bool service = strcmp(name, "gateway") && strcmp(name, "queue") && strcmp(name, "tap");
     int rc = 0;

@@ -35,12 +35,17 @@ static bool receive(struct notifications *n)
     return true;
 }
 
+void notifications_read(struct notifications *n)
+{
+    for (int i = 0; i < NOTIFICATIONS_BUDGET && receive(n); i++) {
+    }
+}
+
 static void on_readable(uv_poll_t *handle, int status, int events)
 {
     (void)status; // an error shows again in recvmsg()
     (void)events;
-    for (int i = 0; i < NOTIFICATIONS_BUDGET && receive(handle->data); i++) {
-    }
+    notifications_read(handle->data);
 }
 
 static int bind_socket(const char *path)

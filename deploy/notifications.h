@@ -24,6 +24,9 @@ __attribute__((warn_unused_result)) int notifications_open(struct notifications 
                                                            void (*on_notification)(pid_t from, char *text, void *data),
                                                            void *data);
 
+// Takes what waits to be read, NOTIFICATIONS_BUDGET at most, without waiting for the loop's turn.
+void notifications_read(struct notifications *n);
+
 // Its memory must stay until the loop has closed the handle.
 void notifications_close(struct notifications *n);
 

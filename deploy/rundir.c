@@ -26,6 +26,28 @@ void rundir_path(const char *home, const char *relative, char out[RUNDIR_PATH_SI
     assert(n > 0 && n < RUNDIR_PATH_SIZE);
 }
 
+static void admin_path(const char *home, const char *instance, char out[RUNDIR_PATH_SIZE])
+{
+    char relative[64];
+    snprintf(relative, sizeof relative, "run/%.40s.admin.sock", instance);
+    rundir_path(home, relative, out);
+}
+
+void rundir_forget(const char *home, const char *instance)
+{
+    char path[RUNDIR_PATH_SIZE];
+    admin_path(home, instance, path);
+    (void)unlink(path); // usually there is none
+}
+
+int rundir_admin_address(const char *home, const char *instance, struct address *ret_address)
+{
+    char path[RUNDIR_PATH_SIZE], text[RUNDIR_PATH_SIZE + 8];
+    admin_path(home, instance, path);
+    snprintf(text, sizeof text, "unix:%s", path);
+    return address_parse(str_of(text), ret_address);
+}
+
 int rundir_open(const char *home, bool make, char ret_home[RUNDIR_PATH_SIZE],
                 char error[CONFIG_ERROR_SIZE])
 {
@@ -141,43 +163,6 @@ int rundir_open_log(const char *home)
 {
     char path[RUNDIR_PATH_SIZE];
     rundir_path(home, "run/sluice.log", path);
-    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     return fd < 0 ? -errno : fd;
-}
-
-// Copies all of from into a new file at path.
-static int copy_to(int from, const char *path)
-{
-    int to = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (to < 0) {
-        return -errno;
-    }
-    loff_t offset = 0;
-    ssize_t n;
-    do {
-        n = copy_file_range(from, &offset, to, NULL, RUNDIR_LOG_BYTES, 0);
-    } while (n > 0);
-    int r = n < 0 ? -errno : 0;
-    return close(to) < 0 && r == 0 ? -errno : r;
-}
-
-int rundir_rotate_log(const char *home)
-{
-    char old[RUNDIR_PATH_SIZE];
-    struct stat st;
-    int fd = rundir_open_log(home);
-    if (fd < 0) {
-        return fd;
-    }
-    int r = fstat(fd, &st) < 0 ? -errno : 0;
-    if (r == 0 && st.st_size > RUNDIR_LOG_BYTES) {
-        rundir_path(home, "run/sluice.log.1", old);
-        r = copy_to(fd, old);
-        // Also when the copy failed: a full disk is the likely reason, and the log must not be what fills it.
-        if (ftruncate(fd, 0) < 0 && r == 0) {
-            r = -errno;
-        }
-    }
-    (void)close(fd); // nothing was written
-    return r;
 }

@@ -5,10 +5,11 @@
 //     children.lock     held by the supervisor and, inherited, by everything it started: locked as long as one
 //                       process of a supervisor lives. When a supervisor is killed its processes get SIGTERM
 //                       (child.h); the next one waits here until the last of them has drained.
-//     sluice.log        what all processes write with --detach; sluice.log.1 is its predecessor
+//     sluice.log        what all processes write with --detach; log_writer.h says what becomes of it
 #ifndef DEPLOY_RUNDIR_H
 #define DEPLOY_RUNDIR_H
 
+#include "common/address.h"
 #include "common/config.h"
 
 #include <stdbool.h>
@@ -19,7 +20,6 @@
 #define RUNDIR_HOME_BYTES 78
 #define RUNDIR_PATH_SIZE 128
 #define RUNDIR_WAIT_MS 13000 // processes of an earlier supervisor drain for at most 10 s
-#define RUNDIR_LOG_BYTES (64 * 1024 * 1024)
 
 // Writes the absolute path of home, which is made with its run/ (0700) if make is set. Returns 0,
 // or a negative errno with one line in error.
@@ -28,6 +28,14 @@ __attribute__((warn_unused_result)) int rundir_open(const char *home, bool make,
 
 // Writes home/relative into out. home comes from rundir_open(), relative is a literal of ours.
 void rundir_path(const char *home, const char *relative, char out[RUNDIR_PATH_SIZE]);
+
+// The address of an instance's admin listener. Returns 0, or -EINVAL when its path is too long for one.
+__attribute__((warn_unused_result)) int rundir_admin_address(const char *home, const char *instance,
+                                                             struct address *ret_address);
+
+// Removes an instance's admin socket, if it is there. One that was killed leaves it behind, and would
+// count as a process that does not answer (gateway/suite.h) long after nobody wants it any more.
+void rundir_forget(const char *home, const char *instance);
 
 // Takes the supervisor's lock. Returns a descriptor, or a negative errno: -EWOULDBLOCK when a
 // supervisor runs, with its pid (0: it has not written it yet).
@@ -42,12 +50,8 @@ bool rundir_is_locked(const char *home);
 // there still are some.
 __attribute__((warn_unused_result)) int rundir_lock_children(const char *home, void (*on_wait)(void));
 
-// Opens sluice.log for appending. Returns a descriptor or a negative errno.
+// Opens sluice.log for appending. Returns a descriptor or a negative errno: -ELOOP when it is a link,
+// which cannot be moved away with its content.
 __attribute__((warn_unused_result)) int rundir_open_log(const char *home);
-
-// Moves the content of sluice.log away when it is over RUNDIR_LOG_BYTES. Writers keep their
-// descriptors: they append. Lines that are written in the same moment may be lost. Returns 0 or a
-// negative errno.
-__attribute__((warn_unused_result)) int rundir_rotate_log(const char *home);
 
 #endif

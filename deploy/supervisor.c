@@ -9,10 +9,16 @@
 #include "common/log.h"
 #include "common/notify.h"
 #include "common/process.h"
+#include "deploy/alert_watch.h"
+#include "deploy/autoscaler.h"
 #include "deploy/background.h"
+#include "deploy/backup.h"
+#include "deploy/complaint.h"
 #include "deploy/control.h"
 #include "deploy/fleet.h"
 #include "deploy/listener.h"
+#include "deploy/log_writer.h"
+#include "deploy/oversight.h"
 #include "deploy/rundir.h"
 #include "deploy/secrets.h"
 
@@ -22,47 +28,37 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOG_CHECK_MS 5000
-#define ADMIN_PORT_OFFSET 1010 // 8080 -> 9090
-
 struct supervisor {
     const struct supervisor_config *config;
     const char *bin_dir;
     char home[RUNDIR_PATH_SIZE];
-    char admin_address[128]; // TCP admin listener of gateway-1; empty: none
+    char admin_address[SERVICES_TEXT]; // TCP admin listener of gateway-1; empty: none
     char url[320];
     int64_t start_ms;
     bool detached;
     bool signalled; // once: the next signal ends it at once
+    bool at_once;   // as it did
+    bool stopped;   // every process has; who has to know is being told
     int status;     // to exit with
     int tell_fd;    // to --detach's parent; -1: nobody waits
     int lock_fd, children_fd, listen_fd;
     struct fleet *fleet;
+    struct oversight *oversight; // NULL while the fleet begins
     struct control *control;
+    struct log_writer *log_writer; // NULL: not detached
     uv_loop_t loop;
     uv_signal_t signals[3];
-    uv_timer_t log_timer;
 };
 
 // --- Preparing: prints one line and returns an exit status other than 0 when something is wrong
 
-__attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("sluice: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
-    return EXIT_CONFIG;
-}
+#define refuse(...) complain("sluice", EXIT_CONFIG, __VA_ARGS__)
 
 static int make_keys(const char *home)
 {
@@ -134,21 +130,15 @@ static int lock_home(struct supervisor *s)
 // machine are nothing unusual.
 static int choose_admin_address(struct supervisor *s)
 {
-    char error[CONFIG_ERROR_SIZE], other[128];
+    char error[CONFIG_ERROR_SIZE], address[SERVICES_TEXT];
     const char *given = s->config->admin_listen;
-    int64_t port = 0;
-    if (config_parse_number(CONFIG_INTEGER, strrchr(s->config->listen, ':') + 1, &port) < 0) {
-        port = 65535; // cannot be: the listener is open there
-    }
-    port += ADMIN_PORT_OFFSET;
-    snprintf(other, sizeof other, "127.0.0.1:%" PRId64, port);
-    const char *address = given ? given : port <= 65535 ? other : "";
+    services_admin_listen(s->config, address);
     int fd = *address ? listener_open("SLUICE_ADMIN_LISTEN", address, error) : -ENOENT;
     if (fd < 0) {
         return given && *given ? refuse("%s", error) : EXIT_OK;
     }
     (void)close(fd); // only tried: the gateway binds it itself
-    snprintf(s->admin_address, sizeof s->admin_address, "%s", address);
+    memcpy(s->admin_address, address, sizeof s->admin_address);
     return EXIT_OK;
 }
 
@@ -161,7 +151,17 @@ static int prepare(struct supervisor *s)
     if (rundir_open(s->config->home, true, s->home, error) < 0) {
         return refuse("%s", error);
     }
+    char mark[RUNDIR_PATH_SIZE];
+    rundir_path(s->home, BACKUP_UNFINISHED, mark);
+    if (access(mark, F_OK) == 0) {
+        return refuse("a restore into %s was cut off: repeat it with `sluice restore --force`",
+                      s->home);
+    }
     int status = check_programs(s->bin_dir);
+    if (status == EXIT_OK && (autoscaler_check(s->home, s->config->scaling, false) < 0 ||
+                              alert_watch_check(s->config) < 0)) {
+        return EXIT_CONFIG;
+    }
     status = status ? status : lock_home(s);
     status = status ? status : make_keys(s->home);
     if (status != EXIT_OK) {
@@ -184,6 +184,11 @@ static void say_ready(const struct supervisor *s)
     fprintf(stderr,
             "The first admin is admin@sluice.local, the password is in %s/secrets/admin-password\n",
             home);
+    if (*s->admin_address) {
+        fprintf(stderr,
+                "The console is at http://%s/console, its token is in %s/secrets/admin-token\n",
+                s->admin_address, home);
+    }
     fprintf(stderr, "\nTry:\n");
     fprintf(stderr, "  curl -s %s/v1/users -H 'Content-Type: application/json' \\\n", url);
     fputs("    -d '{\"email\":\"ada@example.com\",\"password\":\"correct "
@@ -210,15 +215,34 @@ static void on_ready(void *data)
              s->url);
     notify_send("READY=1");
     tell_parent(s, BACKGROUND_READY);
+    oversight_ready(s->oversight);
     if (!s->detached) {
         say_ready(s);
     }
 }
 
+static void close_all(void *data)
+{
+    struct supervisor *s = data;
+    control_close(&s->control);
+    oversight_close(&s->oversight);
+    fleet_close(s->fleet);
+    for (size_t i = 0; i < sizeof s->signals / sizeof s->signals[0]; i++) {
+        uv_close((uv_handle_t *)&s->signals[i], NULL);
+    }
+    log_writer_close(&s->log_writer);
+}
+
 static void stop(struct supervisor *s, bool kill)
 {
+    s->at_once = s->at_once || kill;
     notify_send("STOPPING=1");
-    fleet_stop(s->fleet, kill);
+    oversight_stop(s->oversight);
+    if (!s->stopped) {
+        fleet_stop(s->fleet, kill);
+    } else if (kill) {
+        oversight_finish(s->oversight, true, close_all, s);
+    }
 }
 
 static void on_trouble(const char *instance, int exit_status, void *data)
@@ -231,6 +255,18 @@ static void on_trouble(const char *instance, int exit_status, void *data)
     } else {
         tell_parent(s, BACKGROUND_TROUBLE); // the others serve: it goes on trying
     }
+}
+
+static void on_wanted(int service, void *data)
+{
+    const struct supervisor *s = data;
+    oversight_wanted(s->oversight, service);
+}
+
+static void on_started(int service, void *data)
+{
+    const struct supervisor *s = data;
+    oversight_started(s->oversight, service);
 }
 
 static void on_down(void *data)
@@ -251,35 +287,18 @@ static void on_signal(uv_signal_t *handle, int signum)
     s->signalled = true;
 }
 
-static void on_log_check(uv_timer_t *timer)
-{
-    struct supervisor *s = timer->data;
-    int r = rundir_rotate_log(s->home);
-    if (r < 0) {
-        log_warn("cannot rotate run/sluice.log: %s; ignoring", strerror(-r));
-    }
-}
-
 static void on_stopped(void *data)
 {
     struct supervisor *s = data;
     log_info("stopped");
-    control_close(&s->control);
-    fleet_close(s->fleet);
-    for (size_t i = 0; i < sizeof s->signals / sizeof s->signals[0]; i++) {
-        uv_close((uv_handle_t *)&s->signals[i], NULL);
-    }
-    uv_close((uv_handle_t *)&s->log_timer, NULL);
+    s->stopped = true;
+    oversight_finish(s->oversight, s->at_once, close_all, s);
 }
 
 static int open_handles(struct supervisor *s)
 {
     static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-    int r = uv_timer_init(&s->loop, &s->log_timer);
-    s->log_timer.data = s;
-    if (r == 0 && s->detached) {
-        r = uv_timer_start(&s->log_timer, on_log_check, LOG_CHECK_MS, LOG_CHECK_MS);
-    }
+    int r = s->log_writer ? log_writer_watch(s->log_writer, &s->loop) : 0;
     for (size_t i = 0; r == 0 && i < sizeof signals / sizeof signals[0]; i++) {
         s->signals[i].data = s;
         r = uv_signal_init(&s->loop, &s->signals[i]);
@@ -300,13 +319,22 @@ static int open_fleet(struct supervisor *s)
         .on_ready = on_ready,
         .on_trouble = on_trouble,
         .on_stopped = on_stopped,
+        .on_wanted = on_wanted,
+        .on_started = on_started,
         .data = s,
     };
     memcpy(fleet.counts, s->config->counts, sizeof fleet.counts);
     int r = fleet_open(&s->loop, &fleet, &s->fleet);
-    struct control_options control = {
-        .fleet = s->fleet, .home = s->home, .url = s->url, .on_down = on_down, .data = s
+    struct oversight_options oversight = {
+        .fleet = s->fleet, .home = s->home, .config = s->config, .log_writer = s->log_writer
     };
+    r = r < 0 ? r : oversight_open(&s->loop, &oversight, &s->oversight);
+    struct control_options control = { .fleet = s->fleet,
+                                       .oversight = s->oversight,
+                                       .home = s->home,
+                                       .url = s->url,
+                                       .on_down = on_down,
+                                       .data = s };
     return r < 0 ? r : control_open(&s->loop, &control, &s->control);
 }
 
@@ -335,17 +363,30 @@ static int enter_sandbox(const struct supervisor *s)
     return 0;
 }
 
+// What --detach puts in the place of run/sluice.log, which is standard output until now.
+static int open_log_writer(struct supervisor *s)
+{
+    const struct log_writer_options options = {
+        .home = s->home, .config = s->config, .children_fd = s->children_fd, .tell_fd = s->tell_fd
+    };
+    int r = log_writer_open(&options, &s->log_writer);
+    if (r < 0) {
+        log_error("cannot start the log writer: %s", strerror(-r));
+    }
+    return r;
+}
+
 static int run(struct supervisor *s)
 {
-    static const char *const levels[] = { "debug", "info", "warn", "error" };
-    enum log_level level = LEVEL_DEBUG;
-    while (strcmp(levels[level], s->config->log_level) != 0) {
-        level++;
-    }
-    log_init("sluice", "supervisor", level,
+    int level = log_level_parse(str_of(s->config->log_level));
+    assert(level >= 0); // the table has these choices
+    log_init("sluice", "supervisor", (enum log_level)level,
              strcmp(s->config->log_format, "json") == 0   ? LOG_FORMAT_JSON
              : strcmp(s->config->log_format, "text") == 0 ? LOG_FORMAT_TEXT
                                                           : LOG_FORMAT_AUTO);
+    if (s->detached && open_log_writer(s) < 0) {
+        return EXIT_FAILED;
+    }
     if (enter_sandbox(s) < 0) {
         return EXIT_CONFIG;
     }
@@ -392,6 +433,7 @@ int supervisor_up(const struct supervisor_config *config, const char *bin_dir, b
     if (secrets_take() < 0) {
         return refuse("no memory");
     }
+    config_forget_secrets(services_options); // nothing that it starts needs them
     int status = close_stdin();
     status = status ? status : prepare(&s);
     if (status != EXIT_OK || !detach) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-// One line for each answer. Lines are gathered and written when the loop is about to sleep, so that
+// One line for each answer, with its fields as docs/logs.md lists them. It has no limit but its own
+// switch (SLUICE_ACCESS_LOG) and the level, because a line that is missing would be an answer that
+// nobody can find. Lines are gathered and written when the loop is about to sleep, so that
 // they cost no system call each.
 #ifndef GATEWAY_ACCESS_LOG_H
 #define GATEWAY_ACCESS_LOG_H
 
 #include "common/trace.h"
+#include "gateway/hop_times.h"
 #include "proto/str.h"
 
 #include <uv.h>
@@ -20,8 +23,9 @@ struct access_entry {
     const char *route;  // the template, never the path: that may have what is nobody's business
     const char *client; // address; NULL: not known
     int status;
-    uint64_t bytes; // of the body
-    int64_t duration_us;
+    uint64_t bytes;               // of the body
+    int64_t duration_us;          // the whole: from the complete request to the answer
+    const struct hop_times *hops; // its parts
     const char *request_id;
 };
 

@@ -28,6 +28,7 @@ static int init_limits(struct admission *a, const struct gateway_config *config,
         { RATE_ADDRESS, "SLUICE_RATE_LIMIT_ADDRESS", config->rate_address },
         { RATE_PRINCIPAL, "SLUICE_RATE_LIMIT_PRINCIPAL", config->rate_principal },
         { RATE_AUTH, "SLUICE_RATE_LIMIT_AUTH", config->rate_auth },
+        { RATE_KEY, "SLUICE_RATE_LIMIT_KEY", config->rate_key },
         { RATE_WRITE, "SLUICE_RATE_LIMIT_WRITE", config->rate_write },
         { RATE_READ, "SLUICE_RATE_LIMIT_READ", config->rate_read },
     };
@@ -75,22 +76,12 @@ void admission_fini(struct admission *a)
 
 // --- Requests
 
-static void log_refusal(struct exchange *x, enum rate_policy policy)
+static void log_refusal(const struct exchange *x, enum rate_policy policy)
 {
-    struct admission *a = &x->gateway->admission;
-    uint64_t now_ms = uv_now(x->gateway->loop);
-    if (a->refusals[policy].logged_ms &&
-        now_ms - a->refusals[policy].logged_ms < ADMISSION_LOG_MS) {
-        a->refusals[policy].silent++;
-        return;
-    }
-    log_warn("rate limit %s refused a request of %s to %s; %llu more since the last line of this "
-             "kind",
-             rate_policy_name(policy), x->client.known ? x->client.text : "an unknown address",
-             x->route ? x->route->pattern : "no route",
-             (unsigned long long)a->refusals[policy].silent);
-    a->refusals[policy].logged_ms = now_ms ? now_ms : 1;
-    a->refusals[policy].silent = 0;
+    static struct log_site sites[RATE_POLICIES_COUNT]; // a flood of reads hides none of logins
+    log_write_at(&sites[policy], LEVEL_WARN, NULL, "rate limit %s refused a request of %s to %s",
+                 rate_policy_name(policy), x->client.known ? x->client.text : "an unknown address",
+                 x->route ? x->route->pattern : "no route");
 }
 
 static bool take(struct exchange *x, enum rate_policy policy, char kind, struct str key)
@@ -120,18 +111,22 @@ static bool take(struct exchange *x, enum rate_policy policy, char kind, struct 
     return false;
 }
 
+// The key of the client's address, in memory of the caller's.
+static struct str address_key(const struct exchange *x, uint8_t key[CLIENT_KEY_BYTES])
+{
+    client_address_key(&x->client, key);
+    return (struct str){ (const char *)key, CLIENT_KEY_BYTES };
+}
+
 static bool take_of_address(struct exchange *x, enum rate_policy policy)
 {
     uint8_t key[CLIENT_KEY_BYTES];
-    client_address_key(&x->client, key);
-    return take(x, policy, KIND_ADDRESS, (struct str){ (const char *)key, sizeof key });
+    return take(x, policy, KIND_ADDRESS, address_key(x, key));
 }
 
 static bool is_exempt(const struct exchange *x)
 {
-    const struct route *route = x->route;
-    return route && route->own &&
-           (strcmp(route->pattern, "/livez") == 0 || strcmp(route->pattern, "/readyz") == 0);
+    return x->route && !route_is_limited(x->route);
 }
 
 static bool is_auth(const struct exchange *x)
@@ -157,6 +152,9 @@ bool admission_on_caller(struct exchange *x)
     if (!x->gateway->admission.limits.any || is_exempt(x)) {
         return true;
     }
+    if (x->asking) { // who it is will be known when the users service has answered
+        return !x->guessing || take_of_address(x, RATE_KEY);
+    }
     struct str account = str_of(x->claims.sub);
     if (x->authenticated && !take(x, RATE_PRINCIPAL, KIND_PRINCIPAL, account)) {
         return false;
@@ -166,6 +164,17 @@ bool admission_on_caller(struct exchange *x)
         return true; // its class has counted it
     }
     return x->authenticated ? take(x, policy, KIND_PRINCIPAL, account) : take_of_address(x, policy);
+}
+
+void admission_on_no_guess(struct exchange *x)
+{
+    struct rate_limit *l = &x->gateway->admission.limits;
+    if (x->guessing && l->policies[RATE_KEY].period_ns > 0) {
+        uint8_t key[CLIENT_KEY_BYTES];
+        rate_limit_give_back(l, RATE_KEY, KIND_ADDRESS, address_key(x, key),
+                             uv_now(x->gateway->loop) * NS_PER_MS);
+    }
+    x->guessing = false;
 }
 
 // --- Answers

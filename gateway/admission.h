@@ -3,6 +3,8 @@
 //
 //     head complete ->  address    every request of the client address but health checks
 //                       auth       and those to routes that handle credentials (`sensitive`)
+//     API key new ->    key        those with an API key that this gateway has to ask for and that was
+//                                  not good before; given back when it is good
 //     token checked ->  principal  every request of the account, wherever it comes from
 //                       write      requests that change something: of the account, or of the
 //                       read       address when there is none; all others likewise
@@ -20,16 +22,10 @@ struct exchange;
 struct gateway;
 struct gateway_config;
 
-#define ADMISSION_LOG_MS 10000 // one line for each policy in so long, however many are refused
-
 struct admission {
     struct rate_limit limits;
     struct client_networks proxies;
     const char *client_field; // "x-forwarded-for" or "forwarded"; borrowed
-    struct {
-        uint64_t logged_ms; // loop time; 0: never
-        uint64_t silent;    // refusals since without a line
-    } refusals[RATE_POLICIES_COUNT];
 };
 
 // The policies that a request has met, for its answer.
@@ -38,7 +34,7 @@ struct admission_record {
     struct {
         enum rate_policy policy;
         struct rate_verdict verdict;
-    } met[3];
+    } met[4];
 };
 
 #define ADMISSION_ERROR_SIZE 512
@@ -55,8 +51,12 @@ void admission_fini(struct admission *a);
 // x->retry_after_s and x->detail_text say.
 bool admission_on_head(struct exchange *x);
 
-// The token was checked (x->authenticated). As above.
+// The token was checked (x->authenticated), or an API key has to be asked for (x->asking): then it is
+// called again with the answer. As above.
 bool admission_on_caller(struct exchange *x);
+
+// The API key that was asked for is good, or nobody could say: the policy `key` does not count it.
+void admission_on_no_guess(struct exchange *x);
 
 // Writes RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10) into the answer
 // when some policy applied.

@@ -7,6 +7,7 @@
 #include "gateway/connection.h"
 #include "gateway/entity_tag.h"
 #include "gateway/policy.h"
+#include "gateway/request_span.h"
 #include "gateway/transform.h"
 
 #include <assert.h>
@@ -45,40 +46,20 @@ static struct str reply_header(const struct frame_reply *reply, struct str name)
 
 // --- Fields of the head
 
-// Microseconds as milliseconds with three decimals.
-static void append_ms(struct buf *b, int64_t us)
-{
-    uint64_t v = us > 0 ? (uint64_t)us : 0;
-    buf_append_decimal(b, v / 1000, 1);
-    buf_append(b, ".", 1);
-    buf_append_decimal(b, v % 1000, 3);
-}
-
-static void append_timing(struct buf *head, const char *name, int64_t us)
-{
-    buf_append_z(head, name);
-    append_ms(head, us);
-}
-
 // Where the time went; reply is NULL when no worker answered.
 static void write_timing(struct exchange *x, const struct frame_reply *reply, int64_t now_us)
 {
-    static const struct frame_reply none;
     struct buf *head = &x->gateway->response.head;
     const struct job *job = &x->job;
-    const struct frame_reply *r = reply ? reply : &none;
-    int64_t sent_us = job->sent_us ? job->sent_us : now_us; // it may never have been
-    int64_t wait = job->submitted_us ? sent_us - job->submitted_us : 0, away = now_us - sent_us;
-    append_timing(head, "Server-Timing: gateway;dur=", now_us - x->started_us - wait - away);
-    if (job->submitted_us) {
-        append_timing(head, ", queue;dur=", wait + r->queue_us);
-        append_timing(head,
-                      ", wire;dur=", away - (int64_t)r->queue_us - r->handler_us - r->store_us);
+    int64_t until_us = job->sent_us ? job->sent_us : now_us; // it may never have been
+    x->at.wait_us = job->submitted_us ? until_us - job->submitted_us : 0;
+    if (job->sent_us) {
+        x->at.away_us = now_us - job->sent_us;
+        request_span_answered(x, reply);
     }
-    if (reply) {
-        append_timing(head, ", worker;dur=", r->handler_us);
-        append_timing(head, ", store;dur=", r->store_us);
-    }
+    hop_times_of(&x->hops, x->started_us, job, reply, now_us);
+    buf_append_z(head, "Server-Timing: ");
+    hop_times_write(&x->hops, head);
     buf_append(head, "\r\n", 2);
 }
 
@@ -115,6 +96,7 @@ static void log_access(struct exchange *x, int status, int64_t duration_us)
         .status = status,
         .bytes = g->response.body.len,
         .duration_us = duration_us,
+        .hops = &x->hops,
         .request_id = x->request_id,
     };
     access_log_write(&g->access_log, &entry);
@@ -172,8 +154,9 @@ static void finish(struct exchange *x, int status, struct str content_type, int6
         answer_problem(x, PROBLEM_INTERNAL, "The answer is over a limit of the gateway.");
         return;
     }
-    stats_answer(&g->stats, x->route, request->method, status, now_us - x->started_us);
+    stats_answer(&g->stats, x->route, request->method, status, now_us - x->started_us, &x->trace);
     log_access(x, status, now_us - x->started_us);
+    request_span_record(x, status, now_us - x->started_us);
     connection_answer(c, close);
     if (exchange_is_sensitive(x)) {
         buf_wipe(&g->response.body);
@@ -184,6 +167,18 @@ static void finish(struct exchange *x, int status, struct str content_type, int6
 }
 
 // --- Problems
+
+// Why, for who looks for it. The gateway's own details say nothing of what was sent; a worker's may,
+// and are left to the client.
+static void log_refusal(const struct exchange *x, const struct problem_details *d, const char *who,
+                        struct str detail)
+{
+    enum method method = x->request.method;
+    log_write(LEVEL_DEBUG, &x->trace, "%s refuses %s %s: %d %.*s%s%.*s", who,
+              method < METHOD_COUNT ? method_name(method).p : "_OTHER",
+              x->route ? x->route->pattern : "-", d->status, STR_ARG(d->slug), detail.n ? ": " : "",
+              STR_ARG(detail));
+}
 
 static void write_problem_fields(struct exchange *x, const struct problem_details *d)
 {
@@ -218,6 +213,7 @@ void answer_problem(struct exchange *x, enum problem problem, const char *detail
 {
     struct problem_details d = problem_of(problem, detail);
     struct response *r = &x->gateway->response;
+    log_refusal(x, &d, "the gateway", d.detail);
     response_begin(r, d.status, clock_wall_ms());
     write_problem_fields(x, &d);
     if (problem == PROBLEM_METHOD_NOT_ALLOWED) {
@@ -248,6 +244,7 @@ static void answer_worker_problem(struct exchange *x, const struct frame_reply *
 {
     struct response *r = &x->gateway->response;
     complete_problem(&x->gateway->router, (int)reply->status, d);
+    log_refusal(x, d, "the worker", STR(""));
     response_begin(r, d->status, clock_wall_ms());
     write_reply_headers(x, reply);
     struct str needed = d->status == 401 ? STR("www-authenticate") : STR("retry-after");
@@ -339,15 +336,17 @@ static bool has_tag(struct str if_none_match, struct str etag)
            (if_none_match.n && memmem(if_none_match.p, if_none_match.n, etag.p, etag.n));
 }
 
-void answer_document(struct exchange *x, int status, const char *media_type, struct str etag,
-                     const char *cache_control)
+typedef void begin_fn(struct response *r, int status, int64_t wall_ms);
+
+static void finish_document(struct exchange *x, int status, const char *media_type, struct str etag,
+                            const char *cache_control, begin_fn *begin)
 {
     struct response *r = &x->gateway->response;
     int64_t now_us = clock_mono_us();
     transform_conditions(x);
     if (etag.n && has_tag(http_request_field(&x->request, STR("if-none-match")), etag)) {
         status = 304;
-        response_begin(r, status, clock_wall_ms());
+        begin(r, status, clock_wall_ms()); // browsers keep the fields of the 304
     } else {
         transform_compress(x);
     }
@@ -362,6 +361,20 @@ void answer_document(struct exchange *x, int status, const char *media_type, str
     }
     write_timing(x, NULL, now_us);
     finish(x, status, str_of(media_type), now_us);
+}
+
+void answer_document(struct exchange *x, int status, const char *media_type, struct str etag,
+                     const char *cache_control)
+{
+    finish_document(x, status, media_type, etag, cache_control, response_begin);
+}
+
+void answer_page(struct exchange *x, const struct page_file *file)
+{
+    struct response *r = &x->gateway->response;
+    response_begin_page(r, 200, clock_wall_ms());
+    buf_append(&r->body, file->bytes, file->n);
+    finish_document(x, 200, file->media_type, str_of(file->etag), "no-cache", response_begin_page);
 }
 
 void answer_options(struct exchange *x, unsigned allowed)

@@ -6,6 +6,7 @@
 #define GATEWAY_ANSWER_H
 
 #include "gateway/exchange.h"
+#include "gateway/page_file.h"
 #include "gateway/problem.h"
 
 // A worker's reply, rendered as the client asked.
@@ -19,6 +20,9 @@ void answer_problem(struct exchange *x, enum problem problem, const char *detail
 void answer_begin(struct exchange *x, int status);
 void answer_document(struct exchange *x, int status, const char *media_type, struct str etag,
                      const char *cache_control);
+
+// A file of a page of the gateway's own.
+void answer_page(struct exchange *x, const struct page_file *file);
 
 // 204 with the methods of the path.
 void answer_options(struct exchange *x, unsigned allowed);

@@ -2,6 +2,7 @@
 #include "gateway/api_key_auth.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "gateway/connection.h"
 
 #include <stdio.h>
@@ -41,13 +42,15 @@ bool api_key_admit(struct exchange *x, struct str key)
         return refuse_key(x);
     }
     const struct revocations *revocations = authenticator_revocations(g->authenticator);
+    enum api_key_ask ask;
     const struct api_key_grant *known = api_keys_find(&g->api_keys, x->key_hash, revocations,
-                                                      clock_mono_ms(), clock_wall_ms(), &x->asking);
+                                                      clock_mono_ms(), clock_wall_ms(), &ask);
     if (known) {
-        x->asking = false;
         metric_add(&g->stats.keys_known, 1);
         return grant(x, known);
     }
+    x->asking = ask != API_KEY_REFUSE;
+    x->guessing = ask == API_KEY_ASK;
     return x->asking || refuse_key(x);
 }
 
@@ -60,10 +63,13 @@ void api_key_ask(struct exchange *x)
         return;
     }
     metric_add(&g->stats.keys_asked, 1);
+    log_write(LEVEL_DEBUG, &x->trace, "the users service is asked about an API key for %s",
+              x->route->pattern);
     x->job.movable = true;
     x->asked_mono_ms = clock_mono_ms();
     x->asked_wall_ms = clock_wall_ms();
     x->due_ms = uv_now(g->loop) + (uint64_t)g->config.deadline_ms;
+    x->job.due_us = (int64_t)x->due_ms * 1000;
     connection_expect_answer(x->connection, x->due_ms);
     balancer_submit(&g->balancer, &x->job);
 }
@@ -77,6 +83,7 @@ bool api_key_answered(struct exchange *x, const struct frame_reply *reply)
         (void)api_keys_put(keys, x->key_hash, NULL, x->asked_mono_ms, x->asked_wall_ms);
         return refuse_key(x);
     }
+    admission_on_no_guess(x);
     if (reply->status != 200) {
         return exchange_refuse(x, PROBLEM_UNAVAILABLE, "API keys cannot be looked up now.");
     }

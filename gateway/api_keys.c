@@ -66,19 +66,31 @@ static struct api_key_entry *place(struct api_keys *k, struct api_key_entry *set
 const struct api_key_grant *api_keys_find(struct api_keys *k,
                                           const uint8_t hash[API_KEY_HASH_BYTES],
                                           const struct revocations *revocations, int64_t mono_ms,
-                                          int64_t wall_ms, bool *ret_ask)
+                                          int64_t wall_ms, enum api_key_ask *ret_ask)
 {
     struct api_key_entry *e = find(k, set_of(k->known, API_KEYS_KNOWN, hash), hash);
-    *ret_ask = true;
-    if (e && mono_ms - e->asked_ms < API_KEY_GOOD_MS && wall_ms < e->expires_ms) {
+    if (e) {
         const struct jwt_claims *claims = &e->grant.claims;
-        bool revoked = revocations_has(revocations, str_of(claims->sub), str_of(claims->sid),
-                                       claims->issued_ms);
-        return revoked ? NULL : &e->grant;
+        bool fresh = mono_ms - e->asked_ms < API_KEY_GOOD_MS && wall_ms < e->expires_ms;
+        if (fresh && !revocations_has(revocations, str_of(claims->sub), str_of(claims->sid),
+                                      claims->issued_ms)) {
+            return &e->grant;
+        }
+        *ret_ask = API_KEY_ASK_AGAIN;
+        return NULL;
     }
     e = find(k, set_of(k->unknown, API_KEYS_UNKNOWN, hash), hash);
-    *ret_ask = !e || mono_ms - e->asked_ms >= API_KEY_UNKNOWN_MS;
+    *ret_ask = e && mono_ms - e->asked_ms < API_KEY_UNKNOWN_MS ? API_KEY_REFUSE : API_KEY_ASK;
     return NULL;
+}
+
+// A key that is gone is a guess like any other from now on.
+static void forget(struct api_keys *k, const uint8_t *hash)
+{
+    struct api_key_entry *e = find(k, set_of(k->known, API_KEYS_KNOWN, hash), hash);
+    if (e) {
+        *e = (struct api_key_entry){ .used = 0 };
+    }
 }
 
 static bool set_text(char *out, size_t size, struct str s)
@@ -104,6 +116,9 @@ const struct api_key_grant *api_keys_put(struct api_keys *k, const uint8_t hash[
     struct api_key_entry entry = { .asked_ms = asked_mono_ms, .expires_ms = INT64_MAX };
     if (owner && !fill(&entry.grant, owner)) {
         return NULL;
+    }
+    if (!owner) {
+        forget(k, hash);
     }
     if (owner && MESSAGE_HAS(owner, api_key_owner, expires_at)) {
         entry.expires_ms = owner->expires_at;

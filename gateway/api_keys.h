@@ -20,6 +20,13 @@
 // have come after it.
 #define API_KEY_CLOCK_SKEW_MS (1000 * JWT_LEEWAY_S)
 
+// What to do about a key that no grant is known of.
+enum api_key_ask {
+    API_KEY_REFUSE,   // there was no such key a moment ago
+    API_KEY_ASK,      // nothing is known of it: ask the users service
+    API_KEY_ASK_AGAIN // it was good once, so it is no guess: ask
+};
+
 struct api_key_entry;
 
 struct api_keys {
@@ -37,15 +44,15 @@ struct api_key_grant {
 __attribute__((warn_unused_result)) int api_keys_init(struct api_keys *k);
 void api_keys_fini(struct api_keys *k);
 
-// Looks a key up. Returns the grant, borrowed until the next put; or NULL with *ret_ask: whether
-// the users service must be asked (else the key is refused). Times are of one monotonic and one
-// wall clock, in ms.
+// Looks a key up. Returns the grant, borrowed until the next put; or NULL with *ret_ask, which is
+// written only then. Times are of one monotonic and one wall clock, in ms.
 const struct api_key_grant *api_keys_find(struct api_keys *k,
                                           const uint8_t hash[API_KEY_HASH_BYTES],
                                           const struct revocations *revocations, int64_t mono_ms,
-                                          int64_t wall_ms, bool *ret_ask);
+                                          int64_t wall_ms, enum api_key_ask *ret_ask);
 
-// Notes the answer to a question that was asked then. owner NULL: there is no such key. Returns the
+// Notes the answer to a question that was asked then. owner NULL: there is no such key (any more, and
+// it counts as never known). Returns the
 // grant, or NULL when there is none or its texts are longer than any that Sluice makes.
 const struct api_key_grant *api_keys_put(struct api_keys *k, const uint8_t hash[API_KEY_HASH_BYTES],
                                          const struct api_key_owner *owner, int64_t asked_mono_ms,

@@ -4,6 +4,8 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/process.h"
+#include "common/watched_file.h"
 #include "gateway/stats.h"
 #include "gateway/token_cache.h"
 
@@ -11,7 +13,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #define METRICS 8
 
@@ -20,7 +21,7 @@ struct authenticator {
     struct jwks keys;
     struct token_cache cache;
     struct revocations revocations;
-    struct stat seen;                           // the key file when it was read last
+    struct watched_file file;                   // of the keys
     struct externals *externals;                // NULL: none
     char externals_error[EXTERNALS_ERROR_SIZE]; // of the last look; empty: none
     uint64_t externals_seen;                    // their state when they were looked at last
@@ -52,26 +53,23 @@ static int read_keys(const char *path, struct jwks *ret_keys)
     return rc;
 }
 
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 // Reads the key file when it is another one than before.
 static void look(struct authenticator *a)
 {
-    struct stat now;
-    if (stat(a->options.jwks_file, &now) || same_file(&now, &a->seen)) {
+    struct jwks keys;
+    if (!watched_file_changed(&a->file)) {
         return; // a file that is away for a moment is being replaced; the keys stay
     }
-    a->seen = now;
-    struct jwks keys;
     int rc = read_keys(a->options.jwks_file, &keys);
     if (rc) {
         metric_add(&a->reload_failures, 1);
         log_error("%s changed, but cannot be used: %s; keeping the keys from before",
                   a->options.jwks_file, rc == -EBADMSG ? "no set of Ed25519 keys" : strerror(-rc));
+        if (process_status_of(rc) == EXIT_FAILED) {
+            // Else tokens of the new key would be refused until the file changes once more. Whoever
+            // asks with one does not have it read at once again.
+            watched_file_again(&a->file, KEYS_AGAIN_MS);
+        }
         return;
     }
     if (!jwks_includes(&keys, &a->keys)) {
@@ -291,7 +289,7 @@ int authenticator_open(uv_loop_t *loop, const struct authenticator_options *opti
         return -ENOMEM;
     }
     a->options = *options;
-    int rc = stat(options->jwks_file, &a->seen) ? -errno : 0;
+    int rc = watched_file_begin(&a->file, options->jwks_file) ? 0 : -errno;
     rc = rc ? rc : read_keys(options->jwks_file, &a->keys);
     if (rc == 0 && options->externals_file) {
         rc = externals_load(options->externals_file, options->issuer, &a->externals, error);

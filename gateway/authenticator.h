@@ -3,7 +3,8 @@
 // verified tokens and the revocations heard of. The file is looked at every KEYS_LOOK_MS, and at
 // once when a token names a key that is not known: so a key works from the moment that it is in the
 // file. It is read only when it is another file than before, so tokens with made-up keys cost a
-// stat(2) each. A file that cannot be used changes nothing; it is logged, counted and has an alert.
+// stat(2) each. A file that cannot be used changes nothing; it is logged, counted and has an alert;
+// one that cannot be read for a moment (no descriptor, no memory) is read again.
 #ifndef GATEWAY_AUTHENTICATOR_H
 #define GATEWAY_AUTHENTICATOR_H
 
@@ -14,6 +15,9 @@
 #include <uv.h>
 
 #define KEYS_LOOK_MS 2000 // how often the key files are looked at
+// How soon a file is read again that could not be for a reason that may pass; below KEYS_LOOK_MS, so
+// that the next look does.
+#define KEYS_AGAIN_MS 1000
 
 // Tokens of unknown external keys have the files looked at no more often than this: there may be a
 // hundred of them.

@@ -44,6 +44,7 @@ static void send_frame(struct backend *b, uint32_t peer)
 
 static void send_refused(struct backend *b, uint32_t peer, const char *reason, const char *detail)
 {
+    log_debug("refused a frame of peer %u: %s: %s", peer, reason, detail);
     buf_reset(&b->frame);
     frame_refused_encode(&b->frame, str_of(reason), str_of(detail));
     send_frame(b, peer);
@@ -203,8 +204,8 @@ static void on_hello(struct backend *b, uint32_t peer, int fd, struct str frame,
 
 static int on_credit(struct backend *b, struct worker *w, struct reader *r, uint32_t fields)
 {
-    uint64_t credit;
-    if (frame_number_decode(r, fields, &credit)) {
+    struct frame_credit credit;
+    if (frame_credit_decode(r, fields, &credit)) {
         return -EBADMSG;
     }
     if (w->state == WORKER_DRAINING) {
@@ -213,7 +214,13 @@ static int on_credit(struct backend *b, struct worker *w, struct reader *r, uint
     if (w->state == WORKER_WELCOMED) {
         worker_move(w, WORKER_SERVING);
     }
-    w->credit = credit < 65535 ? (uint32_t)credit : 65535;
+    w->credit = credit.credit < 65535 ? credit.credit : 65535;
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        w->class_credit[i] = credit.classes[i];
+    }
+    log_debug("worker %s of %s gives credit for %u requests: %u reads, %u writes, %u that compute",
+              w->instance, w->table->service->name, w->credit, w->class_credit[FRAME_CLASS_READ],
+              w->class_credit[FRAME_CLASS_WRITE], w->class_credit[FRAME_CLASS_COMPUTE]);
     balancer_update(&b->gateway->balancer, w);
     return 0;
 }
@@ -237,6 +244,8 @@ static int on_return(struct backend *b, struct worker *w, struct reader *r, uint
     if (frame_return_decode(r, fields, &id, &reason)) {
         return -EBADMSG;
     }
+    log_debug("worker %s of %s hands request %llu back: %.*s", w->instance, w->table->service->name,
+              (unsigned long long)id, STR_ARG(reason));
     if (w->state != WORKER_WELCOMED) {
         balancer_return(&b->gateway->balancer, w, id, reason);
     }

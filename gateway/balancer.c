@@ -5,18 +5,26 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #define SLOT_BITS 16
 
 static_assert(FLIGHTS_MAX == 1 << SLOT_BITS, "ids carry the slot");
 
+// In an overloaded queue a job may also wait as long as so many typical flights: where work is slow,
+// waiting a little longer is no harm.
+#define PATIENCE_FLIGHTS 4
+
+#define FLIGHTS_AVERAGED 8 // weight of what was known before in the typical time of a flight
+
 void balancer_init(struct balancer *b, size_t max_waiting, uint32_t stuck_ms,
-                   const struct balancer_callbacks *callbacks)
+                   int64_t overload_wait_us, const struct balancer_callbacks *callbacks)
 {
     *b = (struct balancer){ .callbacks = *callbacks,
                             .max_waiting = max_waiting,
-                            .stuck_ms = stuck_ms };
+                            .stuck_ms = stuck_ms,
+                            .overload_wait_us = overload_wait_us };
 }
 
 void balancer_fini(struct balancer *b)
@@ -26,6 +34,7 @@ void balancer_fini(struct balancer *b)
     }
     for (size_t i = 0; i < SERVICES_MAX; i++) {
         free(b->lanes[i].workers);
+        free(b->lanes[i].queue);
     }
 }
 
@@ -69,11 +78,13 @@ static struct flight *take_flight(struct balancer *b, struct job *job, struct wo
     f->id = ++b->serial << SLOT_BITS | (f->id & (FLIGHTS_MAX - 1));
     f->job = job;
     f->worker = w;
+    f->load = job->route->load;
     f->prev = w->last;
     f->next = NULL;
     *(w->last ? &w->last->next : &w->first) = f;
     w->last = f;
     w->in_flight++;
+    w->class_flights[f->load]++;
     b->n_flights++;
     return f;
 }
@@ -85,6 +96,7 @@ static void release_flight(struct balancer *b, struct flight *f)
     *(f->next ? &f->next->prev : &w->last) = f->prev;
     assert(w->in_flight > 0);
     w->in_flight--;
+    w->class_flights[f->load]--;
     b->n_flights--;
     if (f->job) {
         f->job->flight = NULL;
@@ -107,11 +119,45 @@ static struct flight *find_flight(const struct balancer *b, const struct worker 
 
 // --- Choosing
 
+static bool is_fit(const struct balancer *b, const struct worker *w)
+{
+    return w->state == WORKER_SERVING && !w->unreachable && w->oldest_ms <= b->stuck_ms;
+}
+
+// How many more requests of a class its credit is for.
+static uint32_t room_of(const struct worker *w, enum frame_class load)
+{
+    bool none = w->in_flight >= w->credit || w->class_flights[load] >= w->class_credit[load];
+    uint32_t all = none ? 0 : w->credit - w->in_flight;
+    uint32_t some = none ? 0 : w->class_credit[load] - w->class_flights[load];
+    return all < some ? all : some;
+}
+
 static bool can_take(const struct balancer *b, const struct worker *w, const struct job *job)
 {
-    return w->state == WORKER_SERVING && w->in_flight < w->credit && !w->unreachable &&
-           w->oldest_ms <= b->stuck_ms && !(job->route->write && w->role == FRAME_ROLE_READER) &&
+    return is_fit(b, w) && room_of(w, job->route->load) > 0 &&
+           !(job->route->write && w->role == FRAME_ROLE_READER) &&
            job->route->index[w->table->slot] >= 0;
+}
+
+uint32_t lane_credit(const struct balancer *b, const struct lane *lane, enum frame_class load)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < lane->n_workers; i++) {
+        const struct worker *w = lane->workers[i];
+        bool writes_not = load == FRAME_CLASS_WRITE && w->role == FRAME_ROLE_READER;
+        n += is_fit(b, w) && !writes_not ? room_of(w, load) : 0;
+    }
+    return n;
+}
+
+uint32_t lane_in_flight(const struct lane *lane, enum frame_class load)
+{
+    uint32_t n = 0;
+    for (size_t i = 0; i < lane->n_workers; i++) {
+        n += lane->workers[i]->class_flights[load];
+    }
+    return n;
 }
 
 // Fewest in flight; equals take turns. avoid may be NULL.
@@ -131,47 +177,111 @@ static struct worker *choose(const struct balancer *b, struct lane *lane, const 
 
 // --- Waiting
 
-static void link_job(struct lane *lane, struct job *job)
+static struct job *job_of(struct waiter *w)
 {
-    bool write = job->route->write;
-    job->state = JOB_WAITING;
-    job->next = NULL;
-    job->prev = lane->tail[write];
-    *(job->prev ? &job->prev->next : &lane->head[write]) = job;
-    lane->tail[write] = job;
-    lane->n_waiting++;
+    return (struct job *)((char *)w - offsetof(struct job, waiter));
 }
 
-static void unlink_job(struct lane *lane, struct job *job)
+size_t lane_waiting(const struct lane *lane)
 {
-    // A new table may have changed the route's mark since, so the list is found by its ends.
-    if (!job->prev) {
-        lane->head[lane->head[1] == job] = job->next;
-    } else {
-        job->prev->next = job->next;
+    return lane->queue ? lane->queue->n : 0;
+}
+
+// Gives up a job that is not in the queue any more; its owner hears of it in tell_shed().
+static void shed(struct balancer *b, struct waiter *w, enum shed_reason reason)
+{
+    b->counts.shed[reason][w->priority]++;
+    b->counts.refused_full += reason == SHED_REFUSED || reason == SHED_DISPLACED;
+    job_of(w)->state = JOB_SHED;
+    w->next = NULL;
+    w->prev = b->last_shed;
+    *(b->last_shed ? &b->last_shed->next : &b->first_shed) = w;
+    b->last_shed = w;
+}
+
+static void unlink_shed(struct balancer *b, struct waiter *w)
+{
+    *(w->prev ? &w->prev->next : &b->first_shed) = w->next;
+    *(w->next ? &w->next->prev : &b->last_shed) = w->prev;
+}
+
+static enum problem shed_problem(const struct job *job)
+{
+    return job->attempt == 1 ? PROBLEM_OVERLOADED
+                             : PROBLEM_DEADLINE_EXCEEDED; // a worker had it once
+}
+
+// At the end of everything that may shed. An answer may bring more of it, which is told further up.
+static void tell_shed(struct balancer *b)
+{
+    if (b->telling) {
+        return;
     }
-    if (!job->next) {
-        lane->tail[lane->tail[1] == job] = job->prev;
-    } else {
-        job->next->prev = job->prev;
+    b->telling = true;
+    while (b->first_shed) {
+        struct job *job = job_of(b->first_shed);
+        unlink_shed(b, b->first_shed);
+        fail(b, job, shed_problem(job));
     }
-    assert(lane->n_waiting > 0);
-    lane->n_waiting--;
-    job->state = JOB_NEW;
+    b->telling = false;
+}
+
+static void shed_late(struct balancer *b, struct lane *lane, enum frame_class load, int64_t now_us)
+{
+    int64_t patience_us = PATIENCE_FLIGHTS * lane->flight_us[load];
+    lane->queue->classes[load].patience_us =
+        patience_us > b->overload_wait_us ? patience_us : b->overload_wait_us;
+    struct waiter *w;
+    while ((w = wait_queue_late(lane->queue, load, now_us))) {
+        shed(b, w, SHED_LATE);
+    }
+}
+
+// Whether a worker's answer would come too late: it takes twice the typical time at times, but no
+// more than half of all the time that the job had may be left for that.
+static bool is_hopeless(const struct lane *lane, const struct job *job, int64_t now_us)
+{
+    int64_t needed_us = 2 * lane->flight_us[job->route->load];
+    int64_t half_us = (job->due_us - job->submitted_us) / 2;
+    return job->due_us - now_us < (needed_us < half_us ? needed_us : half_us);
+}
+
+static void describe(struct balancer *b, struct job *job)
+{
+    struct waiter *w = &job->waiter;
+    w->client = 0;
+    w->priority = job->route->write ? WAIT_WRITE : job->route->low ? WAIT_LOW : WAIT_READ;
+    w->load = job->route->load;
+    if (b->callbacks.describe) {
+        b->callbacks.describe(job, b->callbacks.data);
+    }
+    if (job->attempt > 1) {
+        w->priority = WAIT_ADMIN; // a worker was lost with it: that was enough bad luck
+    }
 }
 
 static void enqueue(struct balancer *b, struct lane *lane, struct job *job)
 {
-    bool absent =
-        lane->absent_since_ms && clock_mono_ms() - lane->absent_since_ms > ABSENCE_GRACE_MS;
-    if (absent || !job->route->live) {
+    bool absent = lane->absent_since_ms != 0;
+    bool coming = absent && b->callbacks.is_coming &&
+                  b->callbacks.is_coming(job->route->service, b->callbacks.data);
+    bool gone = absent && !coming && clock_mono_ms() - lane->absent_since_ms > ABSENCE_GRACE_MS;
+    if (gone || !job->route->live || !lane->queue) {
         fail(b, job, PROBLEM_UNAVAILABLE);
-    } else if (lane->n_waiting >= b->max_waiting) {
-        b->counts.refused_full++;
-        fail(b, job, PROBLEM_OVERLOADED);
-    } else {
-        b->counts.waited++;
-        link_job(lane, job);
+        return;
+    }
+    int64_t now_us = clock_mono_us();
+    describe(b, job);
+    shed_late(b, lane, job->waiter.load, now_us);
+    if (is_hopeless(lane, job, now_us)) {
+        shed(b, &job->waiter, SHED_HOPELESS);
+        return;
+    }
+    b->counts.waited++;
+    job->state = JOB_WAITING;
+    struct waiter *victim = wait_queue_put(lane->queue, &job->waiter, now_us);
+    if (victim) {
+        shed(b, victim, victim == &job->waiter ? SHED_REFUSED : SHED_DISPLACED);
     }
 }
 
@@ -189,12 +299,13 @@ static void place(struct balancer *b, struct job *job, const struct worker *avoi
             return;
         }
         job->sent_us = clock_mono_us();
-        f->sent_ms = job->sent_us / 1000;
+        f->sent_us = job->sent_us;
         int rc = b->callbacks.send(job, w, f->id, b->callbacks.data);
         if (rc == 0) {
             job->flight = f;
             job->state = JOB_FLYING;
-            w->sent_ms = f->sent_ms;
+            w->sent_ms = f->sent_us / 1000;
+            b->counts.sent[f->load]++;
             return;
         }
         release_flight(b, f);
@@ -207,22 +318,38 @@ static void place(struct balancer *b, struct job *job, const struct worker *avoi
     enqueue(b, lane, job);
 }
 
-// Lets those who wait go as far as there is credit for them, oldest first.
-static void pump(struct balancer *b, struct lane *lane)
+// Lets those of one priority and class go as far as there is credit for them.
+static void pump_group(struct balancer *b, struct lane *lane, enum wait_priority priority,
+                       enum frame_class load, int64_t now_us)
 {
-    bool blocked[2] = { false, false };
-    for (;;) {
-        struct job *a = blocked[0] ? NULL : lane->head[0], *c = blocked[1] ? NULL : lane->head[1];
-        struct job *job = !a || (c && c->submitted_us < a->submitted_us) ? c : a;
-        if (!job) {
-            return;
-        }
-        if (choose(b, lane, job, NULL)) {
-            unlink_job(lane, job);
+    struct waiter *w;
+    while ((w = wait_queue_next(lane->queue, priority, load, now_us))) {
+        struct job *job = job_of(w);
+        if (is_hopeless(lane, job, now_us)) {
+            wait_queue_remove(lane->queue, w);
+            shed(b, w, SHED_HOPELESS);
+        } else if (choose(b, lane, job, NULL)) {
+            wait_queue_take(lane->queue, w, now_us);
+            job->state = JOB_NEW;
             place(b, job, NULL);
         } else {
-            blocked[job == c] = true;
+            return;
         }
+    }
+}
+
+static void pump(struct balancer *b, struct lane *lane)
+{
+    if (lane_waiting(lane) == 0) {
+        return;
+    }
+    int64_t now_us = clock_mono_us();
+    for (int load = 0; load < FRAME_CLASSES; load++) {
+        shed_late(b, lane, (enum frame_class)load, now_us);
+    }
+    for (int i = 0; i < WAIT_GROUPS; i++) {
+        pump_group(b, lane, (enum wait_priority)(i / FRAME_CLASSES),
+                   (enum frame_class)(i % FRAME_CLASSES), now_us);
     }
 }
 
@@ -233,13 +360,16 @@ void balancer_submit(struct balancer *b, struct job *job)
     job->attempt = 1;
     retry_budget_request(&b->budget, job->submitted_us / 1000);
     place(b, job, NULL);
+    tell_shed(b);
 }
 
 const struct worker *balancer_withdraw(struct balancer *b, struct job *job, uint64_t *ret_id)
 {
     const struct worker *holder = NULL;
     if (job->state == JOB_WAITING) {
-        unlink_job(lane_of(b, job->route->service), job);
+        wait_queue_remove(lane_of(b, job->route->service)->queue, &job->waiter);
+    } else if (job->state == JOB_SHED) {
+        unlink_shed(b, &job->waiter);
     } else if (job->state == JOB_FLYING) {
         holder = job->flight->worker;
         *ret_id = job->flight->id;
@@ -269,15 +399,19 @@ void balancer_reply(struct balancer *b, struct worker *w, const struct frame_rep
         return;
     }
     struct job *job = f->job;
+    struct lane *lane = lane_of(b, w->table->service);
+    int64_t now_us = clock_mono_us(), took_us = now_us - f->sent_us;
+    lane->flight_us[f->load] += (took_us - lane->flight_us[f->load]) / FLIGHTS_AVERAGED;
     release_flight(b, f);
-    pump(b, lane_of(
-                b, w->table->service)); // before the answer, which may bring the next request along
-    if (!job) {
+    pump(b, lane); // before the answer, which may bring the next request along
+    if (job) {
+        job->state = JOB_DONE;
+        job->replied_us = now_us;
+        b->callbacks.on_reply(job, reply, b->callbacks.data);
+    } else {
         b->counts.late_replies++;
-        return;
     }
-    job->state = JOB_DONE;
-    b->callbacks.on_reply(job, reply, b->callbacks.data);
+    tell_shed(b);
 }
 
 void balancer_return(struct balancer *b, struct worker *w, uint64_t id, struct str reason)
@@ -304,11 +438,12 @@ void balancer_return(struct balancer *b, struct worker *w, uint64_t id, struct s
     } else {
         place(b, job, w);
     }
+    tell_shed(b);
 }
 
 void balancer_forget(struct balancer *b, struct worker *w, int64_t now_ms)
 {
-    while (w->first && !w->first->job && now_ms - w->first->sent_ms > FLIGHT_FORGET_MS) {
+    while (w->first && !w->first->job && now_ms - w->first->sent_us / 1000 > FLIGHT_FORGET_MS) {
         b->counts.forgotten++;
         release_flight(b, w->first);
     }
@@ -340,6 +475,13 @@ static void note_absence(struct balancer *b, const struct service *service)
 int balancer_add(struct balancer *b, struct worker *w)
 {
     struct lane *lane = lane_of(b, w->table->service);
+    if (!lane->queue) {
+        lane->queue = malloc(sizeof *lane->queue);
+        if (!lane->queue) {
+            return -ENOMEM;
+        }
+        wait_queue_init(lane->queue, b->max_waiting);
+    }
     if (lane->n_workers == lane->cap) {
         size_t cap = lane->cap ? 2 * lane->cap : 8;
         struct worker **grown = reallocarray(lane->workers, cap, sizeof(struct worker *));
@@ -358,6 +500,7 @@ void balancer_update(struct balancer *b, struct worker *w)
 {
     note_absence(b, w->table->service);
     pump(b, lane_of(b, w->table->service));
+    tell_shed(b);
 }
 
 // What becomes of a request that a lost worker had. again: the worker is there and only knows
@@ -391,6 +534,7 @@ void balancer_forgotten(struct balancer *b, struct worker *w)
 {
     w->unreachable = true;
     move_all(b, w, true);
+    tell_shed(b);
 }
 
 void balancer_remove(struct balancer *b, struct worker *w)
@@ -405,4 +549,5 @@ void balancer_remove(struct balancer *b, struct worker *w)
     lane->workers[i] = lane->workers[--lane->n_workers];
     note_absence(b, service);
     move_all(b, w, false);
+    tell_shed(b);
 }

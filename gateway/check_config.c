@@ -31,7 +31,7 @@ static int check_policy(const char *path)
 {
     struct buf mistakes;
     struct policy *policy = NULL;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     int rc = policy_file_read(path, &mistakes, &policy);
     fprintf(stderr, "%.*s%s", STR_ARG(buf_str(&mistakes)), rc == -ENOMEM ? "out of memory\n" : "");
     if (rc == 0) {

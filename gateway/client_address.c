@@ -44,17 +44,6 @@ void client_address_key(const struct client_address *a, uint8_t ret_key[CLIENT_K
     }
 }
 
-static struct str trim(struct str s)
-{
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s = (struct str){ s.p + 1, s.n - 1 };
-    }
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) {
-        s.n--;
-    }
-    return s;
-}
-
 // --- Networks
 
 int client_networks_parse(const char *text, struct client_networks *ret_networks,
@@ -62,7 +51,7 @@ int client_networks_parse(const char *text, struct client_networks *ret_networks
 {
     ret_networks->n = 0;
     for (const char *p = text; p && *p; p += *p == ',') {
-        struct str entry = trim((struct str){ p, strcspn(p, ",") });
+        struct str entry = str_trim((struct str){ p, strcspn(p, ",") });
         p += strcspn(p, ",");
         if (ret_networks->n == CLIENT_NETWORKS_MAX) {
             return -E2BIG;
@@ -127,7 +116,7 @@ static struct str forwarded_for(struct str element)
         struct str pair = { element.p, end ? (size_t)(end - element.p) : element.n };
         size_t used = pair.n + (end ? 1 : 0);
         element = (struct str){ element.p + used, element.n - used };
-        pair = trim(pair);
+        pair = str_trim(pair);
         if (pair.n < 4 || (pair.p[0] | 0x20) != 'f' || (pair.p[1] | 0x20) != 'o' ||
             (pair.p[2] | 0x20) != 'r' || pair.p[3] != '=') {
             continue;
@@ -150,7 +139,7 @@ static struct str last_element(struct str *list)
         element = (struct str){ comma + 1, list->n - before - 1 };
     }
     list->n = before;
-    return trim(element);
+    return str_trim(element);
 }
 
 // Walks the list from the right, over at most CLIENT_HOPS_MAX addresses.

@@ -5,6 +5,7 @@
 #include "gateway/connection.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "gateway/exchange.h"
 
 #include <assert.h>
@@ -14,6 +15,9 @@
 #include <sys/ioctl.h>
 
 enum state { CONN_IDLE, CONN_READING, CONN_BUSY, CONN_WRITING, CONN_LINGERING, CONN_CLOSED };
+
+static const char *const state_names[] = { "idle",    "sending a request", "waiting for an answer",
+                                           "reading", "lingering",         "closed" };
 
 struct connection {
     uv_tcp_t tcp;
@@ -141,12 +145,19 @@ static void on_handle_closed(uv_handle_t *handle)
     }
 }
 
+static const char *name_of(const struct connection *c)
+{
+    return c->client.known ? c->client.text : "an unknown address";
+}
+
 static void close_connection(struct connection *c)
 {
     if (c->state == CONN_CLOSED) {
         return;
     }
     struct gateway *g = c->gateway;
+    log_debug("the connection of %s is closed: it was %s, and had %llu requests", name_of(c),
+              state_names[c->state], (unsigned long long)c->requests);
     if (c->exchange) {
         exchange_on_gone(c->exchange);
         c->exchange = NULL;
@@ -161,7 +172,7 @@ static void close_connection(struct connection *c)
     address_table_give(&g->addresses, &c->address);
     uv_close((uv_handle_t *)&c->tcp, on_handle_closed);
     uv_close((uv_handle_t *)&c->timer, on_handle_closed);
-    if (g->draining && g->n_connections == 0) {
+    if (g->draining && !g->listener_open && g->n_connections == 0) {
         gateway_drained(g);
     }
 }
@@ -440,8 +451,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer)
 
 static void on_stalled(struct connection *c)
 {
+    const struct gateway_config *config = &c->gateway->config;
     size_t left = count_unread(c);
-    if (left < c->out_left) {
+    size_t least = (size_t)(config->write_min_rate * config->stall_ms / 1000);
+    if (left < c->out_left && c->out_left - left >= least) {
         c->out_left = left;
         set_due_in(c, c->gateway->config.stall_ms);
     } else {
@@ -521,6 +534,8 @@ void connection_accept(struct gateway *g)
     const char *refusal =
         uv_accept((uv_stream_t *)&g->listener, (uv_stream_t *)&c->tcp) ? "" : admit(g, c);
     if (refusal) {
+        log_debug("refused a connection of %s: %s", name_of(c),
+                  *refusal ? "there are too many" : "it was gone at once");
         if (*refusal) {
             write_now(&c->tcp, refusal);
         }
@@ -537,6 +552,7 @@ void connection_accept(struct gateway *g)
     g->connections = c;
     metric_set(&g->stats.connections, (int64_t)++g->n_connections);
     metric_add(&g->stats.connections_total, 1);
+    log_debug("%s connects; %zu connections are open", name_of(c), g->n_connections);
     set_due_in(c, g->config.header_ms); // a client that connects has something to ask
     start_reading(c);
 }

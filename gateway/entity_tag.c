@@ -2,8 +2,19 @@
 #include "gateway/entity_tag.h"
 
 #include <assert.h>
+#include <sodium.h>
 
 #define SHAPE_SUFFIX 18 // "-v" and 16 digits
+
+void entity_tag_of(struct str content, char out[ENTITY_TAG_HASH_SIZE])
+{
+    uint8_t hash[(ENTITY_TAG_HASH_SIZE - 3) / 2];
+    int rc = crypto_generichash(hash, sizeof hash, (const uint8_t *)content.p, content.n, NULL, 0);
+    assert(rc == 0); // fails only for impossible sizes
+    out[0] = '"';
+    (void)sodium_bin2hex(out + 1, 2 * sizeof hash + 1, hash, sizeof hash);
+    memcpy(out + 1 + 2 * sizeof hash, "\"", 2);
+}
 
 struct str entity_tag_suffix(uint64_t shape, bool msgpack, char out[ENTITY_TAG_SUFFIX_MAX])
 {

@@ -16,6 +16,11 @@
 #define ENTITY_TAG_SUFFIX_MAX 32
 #define ENTITY_TAG_MAX 256 // bytes of a worker's tag with its suffixes -> no ETag is sent
 
+#define ENTITY_TAG_HASH_SIZE 35 // 16 bytes as hexadecimal digits, two quotes, a NUL
+
+// The quoted tag of a document of the gateway's own: a hash of its content.
+void entity_tag_of(struct str content, char out[ENTITY_TAG_HASH_SIZE]);
+
 // The suffix of a representation without its content coding; shape 0: with all members.
 struct str entity_tag_suffix(uint64_t shape, bool msgpack, char out[ENTITY_TAG_SUFFIX_MAX]);
 

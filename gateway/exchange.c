@@ -7,13 +7,18 @@
 
 #include "common/clock.h"
 #include "common/json_to_msgpack.h"
+#include "common/log.h"
+#include "common/traces.h"
 #include "gateway/answer.h"
 #include "gateway/api_key_auth.h"
 #include "gateway/backend.h"
 #include "gateway/connection.h"
 #include "gateway/policy.h"
 #include "gateway/request_frame.h"
+#include "gateway/request_span.h"
+#include "gateway/shedding.h"
 #include "gateway/transform.h"
+#include "proto/utf8.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -43,7 +48,8 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->route = NULL;
     x->match.route = NULL;
     x->accept = MEDIA_JSON;
-    x->authenticated = x->asking = x->refused = x->scope_error = x->holds_secrets = false;
+    x->authenticated = x->asking = x->guessing = x->refused = x->scope_error = x->holds_secrets =
+        false;
     x->detail = x->token_error = NULL;
     x->started_us = 0;
     x->due_ms = 0;
@@ -59,6 +65,8 @@ struct exchange *exchange_take(struct gateway *g, struct connection *c)
     x->coding = CODING_IDENTITY;
     x->is_coded = false;
     memset(&x->trace, 0, sizeof x->trace);
+    memset(&x->parent_id, 0, sizeof x->parent_id);
+    memset(&x->at, 0, sizeof x->at);
     http_request_start(&x->request, (uint64_t)g->config.body_bytes);
     return x;
 }
@@ -107,11 +115,6 @@ void exchange_free_spares(struct gateway *g)
         destroy(x);
     }
     g->n_spare_exchanges = 0;
-}
-
-static struct exchange *exchange_of(struct job *job)
-{
-    return (struct exchange *)((char *)job - offsetof(struct exchange, job));
 }
 
 // --- The head
@@ -237,6 +240,29 @@ static bool check_query(struct exchange *x)
     return !wrong || exchange_refuse(x, PROBLEM_INVALID_PARAMETER, wrong);
 }
 
+static bool shows_text(struct exchange *x, const struct table *table)
+{
+    const struct frame_route *route = router_frame_route(table, x->route);
+    for (size_t i = 0; i < route->n_headers; i++) {
+        struct str value = transform_request_field(x, route->headers[i]);
+        if (value.p && !utf8_valid(value)) {
+            return exchange_refuse(x, PROBLEM_INVALID_PARAMETER,
+                                   "A header field that the service reads is not UTF-8.");
+        }
+    }
+    return true;
+}
+
+// Of fields that the service sees: its strings are UTF-8. Other fields may have any bytes.
+static bool check_fields(struct exchange *x)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && x->route->service && i < TABLES_MAX; i++) {
+        ok = x->route->index[i] < 0 || shows_text(x, x->route->service->tables[i]);
+    }
+    return ok;
+}
+
 bool exchange_on_head(struct exchange *x)
 {
     struct http_request *r = &x->request;
@@ -244,7 +270,7 @@ bool exchange_on_head(struct exchange *x)
     x->holds_secrets =
         exchange_is_sensitive(x) || http_request_field(r, STR("authorization")).p != NULL;
     if (admission_on_head(x) && check_caller(x) && found && x->route && check_body_type(x) &&
-        check_body_size(x) && check_accept(x) && check_query(x)) {
+        check_body_size(x) && check_accept(x) && check_query(x) && check_fields(x)) {
         return false;
     }
     r->discard_body = true;
@@ -317,6 +343,7 @@ static void submit(struct exchange *x)
     connection_expect_answer(x->connection, x->due_ms);
     x->job.route = x->route;
     x->job.movable = is_movable(x);
+    x->job.due_us = (int64_t)x->due_ms * 1000;
     transform_conditions(x);
     balancer_submit(&g->balancer, &x->job);
 }
@@ -336,9 +363,10 @@ static void start(struct exchange *x)
         uuid_v7(clock_wall_ms(), x->request_id);
     }
     if (traceparent.p && transform_trusts_trace(x) && trace_parse(traceparent, &parent) == 0) {
-        trace_child(&x->trace, &parent);
+        memcpy(x->parent_id, parent.span_id, sizeof x->parent_id);
+        traces_begin(&parent, &x->trace);
     } else {
-        trace_start(&x->trace, true);
+        traces_begin(NULL, &x->trace);
     }
 }
 
@@ -371,28 +399,45 @@ void exchange_on_failed(struct exchange *x)
     answer_problem(x, r->problem, r->detail);
 }
 
+static struct stats_service *stats_of(struct job *job)
+{
+    return &exchange_of(job)->gateway->stats.services[job->route->service->index];
+}
+
 int exchange_send(struct job *job, const struct worker *w, uint64_t id, void *data)
 {
     struct gateway *g = data;
     struct exchange *x = exchange_of(job);
     uint64_t now = uv_now(g->loop);
     uint64_t left = x->due_ms > now ? x->due_ms - now : 0;
-    metric_observe_us(&g->stats.queue_wait, job->sent_us - job->submitted_us);
+    metric_observe_us(&stats_of(job)->wait, job->sent_us - job->submitted_us);
+    request_span_sent(x, w);
+    log_write(LEVEL_DEBUG, &x->trace,
+              "%s %s goes to worker %s: attempt %u, after waiting for %lld us, with %llu ms left; "
+              "it has %u of %u",
+              method_name(job->route->method).p, job->route->pattern, w->instance, job->attempt,
+              (long long)(job->sent_us - job->submitted_us), (unsigned long long)left, w->in_flight,
+              w->credit);
     return backend_send_request(g->backend, w, x, id, (uint32_t)left);
 }
 
 void exchange_on_reply(struct job *job, const struct frame_reply *reply, void *data)
 {
-    struct gateway *g = data;
-    metric_observe_us(&g->stats.worker_time, clock_mono_us() - job->sent_us);
     struct exchange *x = exchange_of(job);
+    (void)data;
+    metric_observe_traced_us(&stats_of(job)->worker_time, job->replied_us - job->sent_us,
+                             &x->trace);
+    log_write(LEVEL_DEBUG, &x->trace, "%s %s was answered %u after %lld us",
+              method_name(job->route->method).p, job->route->pattern, reply->status,
+              (long long)(job->replied_us - job->sent_us));
     if (!x->asking) {
         answer_reply(x, reply);
         return;
     }
     x->asking = false;
     memset(&x->job, 0, sizeof x->job);
-    if (api_key_answered(x, reply) && check_query(x)) {
+    bool admitted = api_key_answered(x, reply);
+    if (admission_on_caller(x) && admitted && check_query(x)) {
         submit(x);
     } else {
         answer_problem(x, x->problem, x->detail);
@@ -414,8 +459,22 @@ static void count_failure(struct gateway *g, enum problem problem)
 
 void exchange_on_failure(struct job *job, enum problem problem, void *data)
 {
+    struct exchange *x = exchange_of(job);
     count_failure(data, problem);
-    answer_problem(exchange_of(job), problem, NULL);
+    if (x->asking) {
+        admission_on_no_guess(x); // nobody said so
+    }
+    if (problem == PROBLEM_OVERLOADED) {
+        shedding_note(x);
+    }
+    answer_problem(x, problem, NULL);
+}
+
+static void log_unanswered(const struct exchange *x, const char *what)
+{
+    log_write(LEVEL_DEBUG, &x->trace, "%s to %s: %s while it %s", method_name(x->request.method).p,
+              x->route ? x->route->pattern : "-", what,
+              x->job.state == JOB_FLYING ? "was at a worker" : "waited for one");
 }
 
 void exchange_on_deadline(struct exchange *x)
@@ -423,6 +482,7 @@ void exchange_on_deadline(struct exchange *x)
     struct balancer *b = &x->gateway->balancer;
     uint64_t id;
     enum problem problem = balancer_deadline_problem(b, &x->job);
+    log_unanswered(x, "its deadline has come");
     (void)balancer_withdraw(b, &x->job, &id); // the worker knows the deadline itself
     exchange_on_failure(&x->job, problem, x->gateway);
 }
@@ -432,8 +492,9 @@ void exchange_on_gone(struct exchange *x)
     struct gateway *g = x->gateway;
     uint64_t id;
     const struct worker *w = NULL;
-    if (x->job.state == JOB_WAITING || x->job.state == JOB_FLYING) {
+    if (x->job.state == JOB_WAITING || x->job.state == JOB_FLYING || x->job.state == JOB_SHED) {
         metric_add(&g->stats.cancels, 1);
+        log_unanswered(x, "the client went away");
         w = balancer_withdraw(&g->balancer, &x->job, &id);
     }
     if (w) {

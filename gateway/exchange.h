@@ -5,9 +5,10 @@
 #define GATEWAY_EXCHANGE_H
 
 #include "common/api_key.h"
-#include "common/trace.h"
+#include "common/span.h"
 #include "common/uuid.h"
 #include "gateway/gateway.h"
+#include "gateway/hop_times.h"
 #include "gateway/http_request.h"
 #include "gateway/media.h"
 
@@ -27,6 +28,7 @@ struct exchange {
     bool holds_secrets; // its head or, on a sensitive route, its body; set when the head is complete
     bool asking; // what its API key may do: asked at the users service before anything else
     uint8_t key_hash[API_KEY_HASH_BYTES]; // of that key
+    bool guessing;                        // it may be made up: the policy `key` counts it
     struct jwt_claims claims;             // when authenticated
     struct client_address client;         // behind trusted proxies, too
     struct admission_record rate_record;  // what rate limits made of it
@@ -41,6 +43,9 @@ struct exchange {
     uint64_t due_ms;                      // deadline, loop time; 0: none yet
     int64_t asked_mono_ms, asked_wall_ms; // when asking began
     struct trace trace;                   // the gateway's span
+    uint8_t parent_id[8];                 // of the client's; all zero: none
+    struct span_remote at;                // the worker's part of it
+    struct hop_times hops;                // once the answer is being written
     char request_id[REQUEST_ID_MAX + 1];
     struct policy *policy;     // in use when the request began; one reference; NULL: none
     struct route_policy rules; // of it, for the route
@@ -53,6 +58,11 @@ struct exchange {
     struct str body;             // the body for the worker; p == NULL: none
     struct http_request request; // last, because it is large
 };
+
+static inline struct exchange *exchange_of(struct job *job)
+{
+    return (struct exchange *)((char *)job - offsetof(struct exchange, job));
+}
 
 // A fresh exchange for the next request on c; NULL without memory.
 struct exchange *exchange_take(struct gateway *g, struct connection *c);

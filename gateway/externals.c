@@ -2,6 +2,8 @@
 #include "gateway/externals.h"
 
 #include "common/file.h"
+#include "common/json_error.h"
+#include "common/json_text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -124,15 +126,10 @@ static bool is_plain(struct str s, size_t max, const char *more)
     return true;
 }
 
-static struct str text_of(yyjson_val *v)
-{
-    return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
-}
-
 // A string without NUL of at least one character.
 static int read_text(const struct place *p, yyjson_val *object, const char *name, const char **ret)
 {
-    struct str s = text_of(yyjson_obj_get(object, name));
+    struct str s = json_text(yyjson_obj_get(object, name));
     if (s.n == 0 || s.n > 1024 || memchr(s.p, '\0', s.n)) {
         return wrong(p, name, "must be a string of 1 to 1024 characters");
     }
@@ -174,7 +171,7 @@ static int read_algorithms(const struct place *p, yyjson_val *list, unsigned *re
     yyjson_arr_iter iterator = yyjson_arr_iter_with(list);
     for (yyjson_val *v; (v = yyjson_arr_iter_next(&iterator));) {
         enum jws_algorithm algorithm;
-        if (!jws_algorithm_named(text_of(v), &algorithm)) {
+        if (!jws_algorithm_named(json_text(v), &algorithm)) {
             return wrong(p, "algorithms", "has \"%.40s\": %s",
                          yyjson_is_str(v) ? yyjson_get_str(v) : yyjson_get_type_desc(v), allowed);
         }
@@ -193,6 +190,11 @@ static int read_type(const struct place *p, yyjson_val *type, bool *ret_plain)
     return 0;
 }
 
+static bool has_nul(yyjson_val *v)
+{
+    return memchr(yyjson_get_str(v), '\0', yyjson_get_len(v)) != NULL;
+}
+
 // "a.b.c", which is cut at its dots in place, or ["a", "b", "c"] for names that have dots.
 static int read_claim(const struct place *p, yyjson_val *v, struct external_issuer *x)
 {
@@ -202,13 +204,13 @@ static int read_claim(const struct place *p, yyjson_val *v, struct external_issu
     if (yyjson_is_arr(v)) {
         yyjson_arr_iter iterator = yyjson_arr_iter_with(v);
         for (yyjson_val *name; (name = yyjson_arr_iter_next(&iterator));) {
-            if (!yyjson_is_str(name) || yyjson_get_len(name) == 0 ||
+            if (!yyjson_is_str(name) || yyjson_get_len(name) == 0 || has_nul(name) ||
                 x->n_claim == EXTERNALS_MAX_PATH) {
                 return wrong(p, "roles.claim", "%s", allowed);
             }
             x->claim[x->n_claim++] = yyjson_get_str(name);
         }
-    } else if (yyjson_is_str(v)) {
+    } else if (yyjson_is_str(v) && !has_nul(v)) {
         char *rest = (char *)yyjson_get_str(v); // the document is ours
         for (char *name; (name = strsep(&rest, "."));) {
             if (!*name || x->n_claim == EXTERNALS_MAX_PATH) {
@@ -222,7 +224,7 @@ static int read_claim(const struct place *p, yyjson_val *v, struct external_issu
 
 static int check_role(const struct place *p, const char *member, yyjson_val *role)
 {
-    return is_plain(text_of(role), EXTERNALS_MAX_ROLE, "_-")
+    return is_plain(json_text(role), EXTERNALS_MAX_ROLE, "_-")
                ? 0
                : wrong(p, member, "must be a role: 1 to 32 of a-z, 0-9, _ and -");
 }
@@ -243,7 +245,8 @@ static int read_roles(const struct place *p, yyjson_val *roles, struct external_
     yyjson_obj_iter iterator = yyjson_obj_iter_with(map);
     for (yyjson_val *theirs; rc == 0 && (theirs = yyjson_obj_iter_next(&iterator));) {
         yyjson_val *ours = yyjson_obj_iter_get_val(theirs);
-        rc = check_role(p, "roles.map", ours);
+        rc = has_nul(theirs) ? wrong(p, "roles.map", "has a name with a NUL in it")
+                             : check_role(p, "roles.map", ours);
         x->roles[x->n_roles++] =
             (struct external_role){ yyjson_get_str(theirs), yyjson_get_str(ours) };
     }
@@ -268,10 +271,12 @@ static int read_set(const char *path, void *data)
     buf_init(&content, JWK_SET_MAX_BYTES);
     int rc = file_read(path, JWK_SET_MAX_BYTES, &content);
     if (rc) {
-        rc = wrong(r->place, "jwks", "%.200s: %s", path, strerror(-rc));
+        (void)wrong(r->place, "jwks", "%.200s: %s", path, strerror(-rc));
     } else {
         rc = jwks_add(r->keys, buf_str(&content), r->algorithms, &at);
-        if (rc == -ENOSPC) {
+        if (rc == -ENOMEM) {
+            (void)wrong(r->place, "jwks", "%.200s: %s", path, strerror(ENOMEM));
+        } else if (rc == -ENOSPC) {
             rc = wrong(r->place, "jwks", "%.200s: more than %d keys", path, JWKS_MAX_KEYS);
         } else if (rc && at != SIZE_MAX) {
             rc = wrong(r->place, "jwks",
@@ -294,8 +299,8 @@ static int read_keys(const struct place *p, struct external_issuer *x, unsigned 
     p->error[0] = '\0';
     rc = rc ? rc : each_set(path, read_set, &reader);
     if (rc && !p->error[0]) {
-        return wrong(p, "jwks", "%.200s: %s", path,
-                     rc == -E2BIG ? "more than 16 files" : strerror(-rc));
+        (void)wrong(p, "jwks", "%.200s: %s", path,
+                    rc == -E2BIG ? "more than 16 files" : strerror(-rc));
     }
     return rc               ? rc
            : x->keys.n == 0 ? wrong(p, "jwks", "%.200s has no key for these algorithms", path)
@@ -360,7 +365,12 @@ static int read_document(const struct place *p, yyjson_doc **ret)
         (void)wrong(p, "", "%s", strerror(-rc));
     } else {
         *ret = yyjson_read_opts(content.data, content.len, YYJSON_READ_NOFLAG, NULL, &why);
-        rc = *ret ? 0 : wrong(p, "", "no JSON at byte %zu: %s", why.pos, why.msg);
+        rc = *ret ? 0 : json_errno(&why);
+        if (rc == -EBADMSG) {
+            (void)wrong(p, "", "no JSON at byte %zu: %s", why.pos, why.msg);
+        } else if (rc) {
+            (void)wrong(p, "", "%s", strerror(-rc));
+        }
     }
     buf_fini(&content);
     return rc;
@@ -444,13 +454,13 @@ const char *externals_role(const struct external_issuer *x, yyjson_val *claims)
     }
     size_t best = x->n_roles, seen = 0;
     if (yyjson_is_str(v)) {
-        match(x, text_of(v), &best);
+        match(x, json_text(v), &best);
     }
     yyjson_arr_iter iterator = yyjson_arr_iter_with(v);
     for (yyjson_val *one;
          seen++ < EXTERNALS_MAX_CLAIM_VALUES && (one = yyjson_arr_iter_next(&iterator));) {
         if (yyjson_is_str(one)) {
-            match(x, text_of(one), &best);
+            match(x, json_text(one), &best);
         }
     }
     return best < x->n_roles ? x->roles[best].ours : x->fallback;

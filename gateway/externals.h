@@ -47,7 +47,8 @@ struct externals {
 
 // Reads the file and all files that it names, relative to its directory. own_issuer may not be in
 // it. Returns 0 with *ret_externals for externals_destroy(), or a negative errno with one line in
-// error that says where the mistake is and what is allowed.
+// error that says where the mistake is and what is allowed: -EBADMSG, or what the system said of a
+// file (-EMFILE, -ENOMEM), which may pass.
 __attribute__((warn_unused_result)) int externals_load(const char *path, const char *own_issuer,
                                                        struct externals **ret_externals,
                                                        char error[EXTERNALS_ERROR_SIZE]);

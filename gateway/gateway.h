@@ -17,33 +17,41 @@
 #include "gateway/balancer.h"
 #include "gateway/compressor.h"
 #include "gateway/field_filter.h"
+#include "gateway/on_demand.h"
 #include "gateway/response.h"
 #include "gateway/router.h"
+#include "gateway/shedding.h"
+#include "gateway/slow_requests.h"
 #include "gateway/stats.h"
 
 struct gateway_config {
     struct process_config common;
     char *listen, *bind, *queue, *jwks_file, *issuer, *audience, *expect, *externals, *policy;
-    char *compression;
+    char *compression, *docs;
+    char *suite, *admin_token;
     int64_t access_log;
     int64_t max_connections, max_connections_per_address, max_requests_per_connection;
     int64_t body_bytes, deadline_ms, wait_queue, token_cache;
     int64_t body_min_rate, body_grace_ms; // bytes a second
+    int64_t overload_wait_ms, write_min_rate;
     char *trusted_proxies, *client_field;
-    char *rate_address, *rate_principal, *rate_auth, *rate_write, *rate_read;
+    char *rate_address, *rate_principal, *rate_auth, *rate_key, *rate_write, *rate_read;
     int64_t rate_buckets;
     int64_t header_ms, body_ms, idle_ms, stall_ms, expect_wait_ms, revocation_wait_ms, hsts_ms;
+    int64_t drain_wait_ms;
 };
 
 struct backend;
 struct connection;
+struct console;
 struct curve;
 struct exchange;
-struct openapi;
+struct document;
 struct opening;
 struct policy;
 struct policy_watch;
 struct revocation_feed;
+struct suite;
 
 struct gateway {
     struct gateway_config config;
@@ -51,6 +59,7 @@ struct gateway {
     uv_loop_t *loop;
     struct router router;
     struct balancer balancer;
+    struct on_demand on_demand;
     struct stats stats;
     struct response response; // for the answer at hand
     struct compressor *compressor;
@@ -60,12 +69,16 @@ struct gateway {
     struct buf filtered[2];            // for the answer at hand
     struct access_log access_log;
     struct admission admission;
+    struct shedding shedding;
+    struct slow_requests slow_requests;
     struct authenticator *authenticator;
     struct api_keys api_keys;
     struct revocation_feed *revocation_feed;
     struct backend *backend;
     struct curve *curve; // NULL without TCP endpoints
-    struct openapi *openapi;
+    struct document *openapi, *asyncapi;
+    struct suite *suite;
+    struct console *console; // NULL without an admin listener
     struct opening *opening; // NULL once the port is open
 
     // Listening and connections.

@@ -153,7 +153,14 @@ static const char *check_announcements(const struct frame_hello *h)
             return "A schema has an invalid name or is not a JSON object.";
         }
     }
-    return NULL;
+    for (size_t i = 0; i < h->n_events; i++) {
+        if (!is_name(h->events[i].name) || !json_is_object(h->events[i].value)) {
+            return "An event has an invalid topic or is not a JSON object.";
+        }
+    }
+    return is_line(h->summary, 0, NAME_MAX_BYTES)
+               ? NULL
+               : "The summary must be at most 128 bytes of printable text.";
 }
 
 const char *hello_check(const struct frame_hello *h)

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/jwks.h"
 
+#include "common/json_error.h"
+#include "common/json_text.h"
+
 #include <errno.h>
-#include <yyjson.h>
 
 static struct str member(yyjson_val *object, const char *name)
 {
-    yyjson_val *v = yyjson_obj_get(object, name);
-    return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
+    return json_text(yyjson_obj_get(object, name));
 }
 
 // Which algorithm the key is for, by what it is; its own `alg` and `use` must agree.
@@ -77,9 +78,12 @@ static int add_key(struct jwks *set, yyjson_val *object, unsigned algorithms)
 
 int jwks_add(struct jwks *set, struct str json, unsigned algorithms, size_t *ret_key)
 {
-    yyjson_doc *doc = yyjson_read(json.p, json.n, YYJSON_READ_NOFLAG);
+    // Without YYJSON_READ_INSITU the text is only read, whatever the parameter's type says.
+    char *text = (char *)(uintptr_t)json.p;
+    yyjson_read_err why;
+    yyjson_doc *doc = yyjson_read_opts(text, json.n, YYJSON_READ_NOFLAG, NULL, &why);
     yyjson_val *keys = yyjson_obj_get(yyjson_doc_get_root(doc), "keys");
-    int rc = yyjson_is_arr(keys) ? 0 : -EBADMSG;
+    int rc = !doc ? json_errno(&why) : yyjson_is_arr(keys) ? 0 : -EBADMSG;
     size_t at = 0;
     yyjson_arr_iter iterator = yyjson_arr_iter_with(keys);
     for (yyjson_val *key; rc == 0 && (key = yyjson_arr_iter_next(&iterator)); at++) {
@@ -102,8 +106,9 @@ int jwks_parse(struct str json, struct jwks *ret_set)
 {
     struct jwks set = { 0 };
     size_t at;
-    if (jwks_add(&set, json, 1u << JWS_EDDSA, &at) || set.n == 0) {
-        return -EBADMSG;
+    int rc = jwks_add(&set, json, 1u << JWS_EDDSA, &at);
+    if (rc || set.n == 0) {
+        return rc == -ENOMEM ? rc : -EBADMSG;
     }
     *ret_set = set;
     return 0;

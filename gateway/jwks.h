@@ -26,7 +26,7 @@ struct jwks {
 };
 
 // Reads the Ed25519 keys of a set; what it gives owns nothing. Returns 0, or -EBADMSG: not a set, two
-// keys with one kid, or no key that can be used.
+// keys with one kid, or no key that can be used; or -ENOMEM.
 __attribute__((warn_unused_result)) int jwks_parse(struct str json, struct jwks *ret_set);
 
 // Adds the keys of a set that are for one of the algorithms (bits 1 << enum jws_algorithm) to an

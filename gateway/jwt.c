@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/jwt.h"
 
+#include "common/json_text.h"
 #include "common/uuid.h"
 #include "gateway/externals.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <sodium.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <strings.h>
 #include <yyjson.h>
@@ -14,6 +17,9 @@
 #define SIGNATURE_MAX_BYTES (JWS_RSA_MAX_BITS / 8)
 #define MEMBERS_MAX 32 // of header and claims: ten are usual
 #define SID_BYTES 16   // of the hash that is an external token's session
+#define PART_MAX_BYTES (TOKEN_MAX_BYTES / 4 * 3)
+// Twice what yyjson says that it takes at most.
+#define PARSE_BYTES (2 * (13 * PART_MAX_BYTES + 256))
 
 struct parts {
     struct str header, claims, signature; // base64url
@@ -54,25 +60,26 @@ static bool is_object(yyjson_val *v)
     return true;
 }
 
-// Decodes and parses one part; NULL when it is not an object. The caller frees the document.
-static yyjson_doc *parse(struct str text)
+// What one part is parsed in. It comes from no heap, so that no want of memory makes a valid token
+// look like one that is not.
+struct part_memory {
+    alignas(max_align_t) char bytes[PARSE_BYTES];
+};
+
+// Decodes and parses one part; NULL when it is not an object. Lives as long as the memory.
+static yyjson_val *parse(struct str text, struct part_memory *memory)
 {
-    char json[TOKEN_MAX_BYTES];
+    char json[PART_MAX_BYTES];
     size_t n;
+    yyjson_alc allocator;
     if (base64url_decode(text, json, sizeof json, &n)) {
         return NULL;
     }
-    yyjson_doc *doc = yyjson_read(json, n, YYJSON_READ_NOFLAG);
-    if (doc && !is_object(yyjson_doc_get_root(doc))) {
-        yyjson_doc_free(doc);
-        doc = NULL;
-    }
-    return doc;
-}
-
-static struct str text_of(yyjson_val *v)
-{
-    return (struct str){ yyjson_get_str(v), yyjson_get_len(v) };
+    assert(2 * yyjson_read_max_memory_usage(n, YYJSON_READ_NOFLAG) <= sizeof memory->bytes);
+    yyjson_alc_pool_init(&allocator, memory->bytes, sizeof memory->bytes);
+    yyjson_val *root =
+        yyjson_doc_get_root(yyjson_read_opts(json, n, YYJSON_READ_NOFLAG, &allocator, NULL));
+    return is_object(root) ? root : NULL;
 }
 
 // Whether typ is the media type "application/<name>", which may be left out and is written in any
@@ -97,10 +104,10 @@ static int choose_key(yyjson_val *header, const struct jwt_rules *rules,
             return -EACCES;
         }
     }
-    struct str typ = text_of(yyjson_obj_get(header, "typ")),
-               kid = text_of(yyjson_obj_get(header, "kid"));
+    struct str typ = json_text(yyjson_obj_get(header, "typ")),
+               kid = json_text(yyjson_obj_get(header, "kid"));
     enum jws_algorithm algorithm;
-    if (!jws_algorithm_named(text_of(yyjson_obj_get(header, "alg")), &algorithm) || kid.n == 0 ||
+    if (!jws_algorithm_named(json_text(yyjson_obj_get(header, "alg")), &algorithm) || kid.n == 0 ||
         !(type_is(typ, STR("at+jwt")) ||
           (external && external->plain_jwt && type_is(typ, STR("JWT"))))) {
         return -EACCES;
@@ -142,7 +149,7 @@ static bool audience_has(yyjson_val *aud, const char *audience)
 // Copies a text claim: 1 to JWT_TEXT_MAX bytes without control characters.
 static bool copy_text(yyjson_val *v, char out[JWT_TEXT_MAX + 1])
 {
-    struct str s = text_of(v);
+    struct str s = json_text(v);
     bool ok = s.n > 0 && s.n <= JWT_TEXT_MAX;
     for (size_t i = 0; ok && i < s.n; i++) {
         ok = (unsigned char)s.p[i] > 0x20 && s.p[i] != 0x7F;
@@ -180,7 +187,7 @@ static int64_t issued_ms(struct str jti, int64_t iat_s)
 // Who the token is of, when we signed it.
 static bool copy_own_claims(yyjson_val *claims, struct jwt_claims *ret)
 {
-    return text_of(yyjson_obj_get(claims, "jti")).n > 0 &&
+    return json_text(yyjson_obj_get(claims, "jti")).n > 0 &&
            copy_text(yyjson_obj_get(claims, "sub"), ret->sub) &&
            copy_text(yyjson_obj_get(claims, "role"), ret->role) &&
            copy_text(yyjson_obj_get(claims, "sid"), ret->sid);
@@ -217,6 +224,7 @@ static int check_claims(yyjson_val *claims, const struct jwt_rules *rules,
                         const struct external_issuer *external, struct jwt_claims *ret)
 {
     int64_t iat, nbf;
+    int64_t latest = rules->now_s + (external ? JWT_LEEWAY_S : JWT_OWN_LEEWAY_S);
     yyjson_val *not_before = yyjson_obj_get(claims, "nbf");
     if (!yyjson_equals_str(yyjson_obj_get(claims, "iss"),
                            external ? external->issuer : rules->issuer) ||
@@ -226,11 +234,11 @@ static int check_claims(yyjson_val *claims, const struct jwt_rules *rules,
         return -EACCES;
     }
     if (!get_time(yyjson_obj_get(claims, "exp"), &ret->exp_s) ||
-        !get_time(yyjson_obj_get(claims, "iat"), &iat) || iat > rules->now_s + JWT_LEEWAY_S ||
-        (not_before && (!get_time(not_before, &nbf) || nbf > rules->now_s + JWT_LEEWAY_S))) {
+        !get_time(yyjson_obj_get(claims, "iat"), &iat) || iat > latest ||
+        (not_before && (!get_time(not_before, &nbf) || nbf > latest))) {
         return -EACCES;
     }
-    ret->issued_ms = issued_ms(text_of(yyjson_obj_get(claims, "jti")), iat);
+    ret->issued_ms = issued_ms(json_text(yyjson_obj_get(claims, "jti")), iat);
     return ret->exp_s > rules->now_s ? 0 : -EKEYEXPIRED;
 }
 
@@ -238,11 +246,11 @@ static int verify_parts(const struct parts *parts, const struct jwt_rules *rules
                         yyjson_val *header, struct jwt_claims *ret)
 {
     // Read before anything is verified, but only to learn whose keys are to be used.
-    yyjson_doc *doc = parse(parts->claims);
-    yyjson_val *claims = yyjson_doc_get_root(doc);
+    struct part_memory memory;
+    yyjson_val *claims = parse(parts->claims, &memory);
     const struct external_issuer *external =
         rules->externals && claims
-            ? externals_find(rules->externals, text_of(yyjson_obj_get(claims, "iss")))
+            ? externals_find(rules->externals, json_text(yyjson_obj_get(claims, "iss")))
             : NULL;
     const struct jwks_key *key = NULL;
     int rc = claims ? choose_key(header, rules, external, &key) : -EACCES;
@@ -252,7 +260,6 @@ static int verify_parts(const struct parts *parts, const struct jwt_rules *rules
     if (rc == 0 && external) {
         name_external_session(external->name, parts->signed_bytes, ret->sid);
     }
-    yyjson_doc_free(doc);
     return rc;
 }
 
@@ -263,9 +270,9 @@ int jwt_verify(struct str token, const struct jwt_rules *rules, struct jwt_claim
     if (!split(token, &parts)) {
         return -EACCES;
     }
-    yyjson_doc *header = parse(parts.header);
-    int rc = header ? verify_parts(&parts, rules, yyjson_doc_get_root(header), &result) : -EACCES;
-    yyjson_doc_free(header);
+    struct part_memory memory;
+    yyjson_val *header = parse(parts.header, &memory);
+    int rc = header ? verify_parts(&parts, rules, header, &result) : -EACCES;
     if (rc == 0) {
         *ret_claims = result;
     }

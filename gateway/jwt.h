@@ -10,6 +10,7 @@
 #include "gateway/limits.h"
 
 #define JWT_LEEWAY_S 30 // by how much the clocks of issuer and gateway may differ for nbf and iat
+#define JWT_OWN_LEEWAY_S 7200 // of ours: it is the same clock, and may have been set back meanwhile
 #define JWT_TEXT_MAX 64 // bytes of sub, role and sid
 
 struct externals;

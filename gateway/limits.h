@@ -38,6 +38,7 @@
 
 #define DRAIN_IDLE_MS 1000 // after SIGTERM: so long for a request that is on its way
 #define DRAIN_MAX_MS 8000  // after SIGTERM: for everything -> closed, before the process is ended
+#define DRAIN_WAIT_MAX_MS 5000 // of these at most with the port open (SLUICE_DRAIN_WAIT)
 #define PENDING_OUT_BYTES (64 * 1024 * 1024) // answers that slow clients have not read -> closed
 #define LISTEN_BACKLOG 1024
 

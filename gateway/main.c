@@ -5,9 +5,12 @@
 #include "common/admin.h"
 #include "common/curve.h"
 #include "common/log.h"
+#include "gateway/asyncapi.h"
 #include "gateway/backend.h"
 #include "gateway/check_config.h"
 #include "gateway/connection.h"
+#include "gateway/console.h"
+#include "gateway/document.h"
 #include "gateway/exchange.h"
 #include "gateway/listener.h"
 #include "gateway/openapi.h"
@@ -17,6 +20,7 @@
 #include "gateway/policy.h"
 #include "gateway/policy_watch.h"
 #include "gateway/revocation_feed.h"
+#include "gateway/suite.h"
 #include "gateway/topology.h"
 
 #include <errno.h>
@@ -40,19 +44,40 @@ static void on_drain_over(uv_timer_t *timer)
     process_stop(g->process);
 }
 
-static void on_drain(struct process *p, void *data)
+// Nobody new from now on.
+static void close_port(struct gateway *g)
 {
-    struct gateway *g = data;
-    g->draining = true;
-    process_ready(p, false, "draining");
-    opening_close(&g->opening);
     listener_close(g);
     if (g->n_connections == 0) {
         gateway_drained(g);
         return;
     }
     connection_drain_all(g);
-    (void)uv_timer_start(&g->drain_timer, on_drain_over, DRAIN_MAX_MS, 0); // without callback only
+    uint64_t left_ms = DRAIN_MAX_MS - (uint64_t)g->config.drain_wait_ms;
+    (void)uv_timer_start(&g->drain_timer, on_drain_over, left_ms, 0); // without callback only
+}
+
+static void on_drain_wait_over(uv_timer_t *timer)
+{
+    close_port(timer->data);
+}
+
+// Readiness goes first: while the port stays open, load balancers see it and look elsewhere.
+static void on_drain(struct process *p, void *data)
+{
+    struct gateway *g = data;
+    g->draining = true;
+    process_ready(p, false, "draining");
+    opening_close(&g->opening);
+    if (g->config.drain_wait_ms == 0 || !g->listener_open) {
+        g->config.drain_wait_ms = 0;
+        close_port(g);
+        return;
+    }
+    log_info("the port stays open for %lld ms", (long long)g->config.drain_wait_ms);
+    connection_drain_all(g);
+    (void)uv_timer_start(&g->drain_timer, on_drain_wait_over, (uint64_t)g->config.drain_wait_ms,
+                         0); // fails without callback only
 }
 
 static void on_close(struct process *p, void *data)
@@ -66,6 +91,8 @@ static void on_close(struct process *p, void *data)
     connection_close_all(g);
     backend_close(&g->backend);
     revocation_feed_close(&g->revocation_feed);
+    console_close(&g->console);
+    suite_close(&g->suite);
     policy_watch_close(&g->policy_watch);
     authenticator_close(&g->authenticator);
     access_log_close(&g->access_log);
@@ -79,7 +106,8 @@ static void destroy(struct gateway *g)
     router_fini(&g->router);
     response_fini(&g->response);
     admission_fini(&g->admission);
-    openapi_destroy(&g->openapi);
+    document_destroy(&g->openapi);
+    document_destroy(&g->asyncapi);
     exchange_free_spares(g);
     api_keys_fini(&g->api_keys);
     compressor_close(&g->compressor);
@@ -94,18 +122,27 @@ static void destroy(struct gateway *g)
 
 static int fail(struct gateway *g, int rc, const char *what, const char *which, const char *advice)
 {
-    process_fail(g->process, EXIT_CONFIG, "%s %s: %s%s", what, which,
+    process_fail(g->process, process_status_of(rc), "%s %s: %s%s", what, which,
                  rc == -EBADMSG ? "not as it should be" : strerror(-rc), advice);
     return rc;
 }
 
+static bool is_coming(const struct service *service, void *data)
+{
+    struct gateway *g = data;
+    return on_demand_ask(&g->on_demand, service);
+}
+
 static int take_memory(struct gateway *g)
 {
-    struct balancer_callbacks callbacks = { exchange_send, exchange_on_reply, exchange_on_failure,
-                                            g };
+    struct balancer_callbacks callbacks = { exchange_send,       exchange_on_reply,
+                                            exchange_on_failure, g,
+                                            shedding_describe,   is_coming };
+    g->on_demand.dir = process_path(g->process, "run/on-demand", false); // NULL: without memory
     router_init(&g->router);
     balancer_init(&g->balancer, (size_t)g->config.wait_queue, 2 * (uint32_t)g->config.deadline_ms,
-                  &callbacks);
+                  g->config.overload_wait_ms * 1000, &callbacks);
+    shedding_init(&g->shedding);
     stats_init(&g->stats, &g->router, &g->balancer);
     access_log_open(&g->access_log, g->loop, g->config.access_log != 0);
     (void)uv_timer_init(g->loop, &g->drain_timer); // cannot fail
@@ -120,8 +157,9 @@ static int take_memory(struct gateway *g)
         return rc;
     }
     rc = rc ? rc : response_init(&g->response, g->config.hsts_ms / 1000);
-    rc = rc ? rc : openapi_new(&g->openapi);
-    rc = rc ? rc : own_routes_add(&g->router);
+    rc = rc ? rc : document_new(openapi_write, &g->openapi);
+    rc = rc ? rc : document_new(asyncapi_write, &g->asyncapi);
+    rc = rc ? rc : own_routes_add(&g->router, g->config.docs);
     return rc ? fail(g, rc, "cannot", "start", "") : 0;
 }
 
@@ -199,7 +237,7 @@ static int open_authenticator(struct gateway *g)
     }
     rc = authenticator_open(g->loop, &auth, &g->authenticator, error);
     if (rc && error[0]) {
-        process_fail(g->process, EXIT_CONFIG, "SLUICE_EXTERNAL_ISSUERS %s", error);
+        process_fail(g->process, process_status_of(rc), "SLUICE_EXTERNAL_ISSUERS %s", error);
         return rc;
     }
     return rc ? fail(g, rc, "SLUICE_JWKS_FILE", path, " (`sluice init` makes it)") : 0;
@@ -243,6 +281,30 @@ static int open_feed(struct gateway *g)
     return rc;
 }
 
+static int open_suite(struct gateway *g)
+{
+    int rc = suite_open(g, &g->suite);
+    if (rc == -EINVAL) {
+        process_fail(g->process, EXIT_CONFIG,
+                     "SLUICE_SUITE is \"%s\"; allowed: up to %d of HOST:PORT, comma-separated",
+                     g->config.suite, SUITE_MAX_NAMES);
+        return rc;
+    }
+    return rc ? fail(g, rc, "admin page", "/metrics/suite", "") : 0;
+}
+
+static int open_console(struct gateway *g)
+{
+    char *endpoint = endpoint_of(g, g->config.queue, "run/queue.sock");
+    if (!endpoint) {
+        return -ENOMEM;
+    }
+    int rc = console_open(g, endpoint, &g->console);
+    rc = rc ? fail(g, rc, "admin page", "/console", "") : 0;
+    free(endpoint);
+    return rc;
+}
+
 static void open_listener(struct gateway *g)
 {
     bool inherited;
@@ -269,6 +331,8 @@ static int open_all(struct gateway *g)
     rc = rc ? rc : open_authenticator(g);
     rc = rc ? rc : open_backend(g);
     rc = rc ? rc : open_feed(g);
+    rc = rc ? rc : open_suite(g);
+    rc = rc ? rc : open_console(g);
     if (rc == 0 && admin && admin_page(admin, "/topology", topology_page, g)) {
         rc = fail(g, -ENOSPC, "admin page", "/topology", "");
     }
@@ -279,6 +343,7 @@ static int open_all(struct gateway *g)
 }
 
 static const struct process_right rights[] = {
+    { "secrets/admin-token", SANDBOX_READ },
     { "secrets/public", SANDBOX_READ }, // the directory: jwks.json is replaced by a new file
     { "secrets/curve/gateway.key_secret", SANDBOX_READ },
     { "secrets/curve/public", SANDBOX_READ },
@@ -290,6 +355,7 @@ static int run(int argc, char **argv)
     int status = EXIT_FAILED;
     struct gateway *g = calloc(1, sizeof *g);
     if (!g) {
+        fprintf(stderr, "sluice-gateway: %s\n", strerror(ENOMEM));
         return EXIT_FAILED;
     }
     struct process_callbacks callbacks = { .on_drain = on_drain,

@@ -19,7 +19,7 @@ struct str media_name(enum media m)
 
 enum media media_accept(struct str accept)
 {
-    if (quality_trim(accept).n == 0 || str_eq(accept, STR("*/*")) ||
+    if (str_trim(accept).n == 0 || str_eq(accept, STR("*/*")) ||
         str_eq(accept, names[MEDIA_JSON])) {
         return MEDIA_JSON;
     }

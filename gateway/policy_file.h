@@ -4,9 +4,8 @@
 #ifndef GATEWAY_POLICY_FILE_H
 #define GATEWAY_POLICY_FILE_H
 
+#include "common/json_check.h"
 #include "gateway/policy.h"
-
-#define POLICY_MISTAKES_BYTES (128 * 1024) // lines about one file; what does not fit is cut off
 
 // Reads the file. Returns 0; -EINVAL with lines in mistakes ("FILE:LINE:COLUMN: path: what is wrong;
 // allowed: ..."), which the caller initialised; or -ENOMEM. A file that cannot be read is a mistake,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/policy_rules.h"
 
+#include "common/json_text.h"
 #include "gateway/grammar.h"
 #include "gateway/hello_check.h"
 #include "gateway/response.h"
@@ -17,10 +18,10 @@
 
 // --- method and path
 
-static void take_method(struct policy_check *c, struct policy_item item, void *target)
+static void take_method(struct json_check *c, struct json_item item, void *target)
 {
     struct policy_rule *rule = target;
-    struct str s = policy_string(c, item, "*, GET, POST, PUT, PATCH, DELETE");
+    struct str s = json_string(c, item, "*, GET, POST, PUT, PATCH, DELETE");
     if (!s.p) {
         return;
     }
@@ -30,10 +31,10 @@ static void take_method(struct policy_check *c, struct policy_item item, void *t
     } else if (method < METHOD_ROUTED) {
         rule->methods = 1U << method;
     } else {
-        policy_mistake(c, item,
-                       "\"%.32s\" is no method of a route; allowed: *, GET, POST, PUT, "
-                       "PATCH, DELETE",
-                       s.p);
+        json_mistake(c, item,
+                     "\"%.32s\" is no method of a route; allowed: *, GET, POST, PUT, "
+                     "PATCH, DELETE",
+                     s.p);
     }
 }
 
@@ -59,13 +60,13 @@ static bool pattern_valid(struct str pattern)
     return ok;
 }
 
-static void take_path(struct policy_check *c, struct policy_item item, void *target)
+static void take_path(struct json_check *c, struct json_item item, void *target)
 {
     static const char allowed[] =
         "a pattern as the route announces it (\"/v1/orders/{id}\"), or a prefix of one with /* "
         "behind it (\"/v1/orders/*\")";
     struct policy_rule *rule = target;
-    struct str s = policy_string(c, item, allowed);
+    struct str s = json_string(c, item, allowed);
     if (!s.p) {
         return;
     }
@@ -74,9 +75,9 @@ static void take_path(struct policy_check *c, struct policy_item item, void *tar
     path.n -= rule->below ? 2 : 0;
     bool whole = rule->below ? path.n == 0 : str_eq(path, STR("/"));
     if (!whole && (path.n == 0 || path.p[0] != '/' || !pattern_valid(path))) {
-        policy_mistake(c, item, "\"%.100s\" is no such path; allowed: %s", s.p, allowed);
+        json_mistake(c, item, "\"%.100s\" is no such path; allowed: %s", s.p, allowed);
     } else {
-        rule->path = policy_copy(c, path);
+        rule->path = json_copy(c, path);
     }
 }
 
@@ -99,98 +100,98 @@ static bool is_taken(const struct field_edits *e, struct str name)
     return false;
 }
 
-static bool check_field_name(struct policy_check *c, struct policy_item item, struct str name,
+static bool check_field_name(struct json_check *c, struct json_item item, struct str name,
                              const struct edits *into)
 {
     const char *why = is_field_name(name) ? field_edits_refusal(name, into->response) : NULL;
     if (!is_field_name(name)) {
-        policy_mistake(c, item,
-                       "\"%.100s\" is no header field; allowed: a name in lower case, such as "
-                       "\"x-tenant\"",
-                       name.p);
+        json_mistake(c, item,
+                     "\"%.100s\" is no header field; allowed: a name in lower case, such as "
+                     "\"x-tenant\"",
+                     name.p);
     } else if (why) {
-        policy_mistake(c, item,
-                       "\"%s\" %s; allowed: fields that neither frame a message nor belong to one "
-                       "connection or to the gateway",
-                       name.p, why);
+        json_mistake(c, item,
+                     "\"%s\" %s; allowed: fields that neither frame a message nor belong to one "
+                     "connection or to the gateway",
+                     name.p, why);
     } else if (is_taken(into->edits, name)) {
-        policy_mistake(c, item, "\"%s\" is edited twice; allowed: once in a rule", name.p);
+        json_mistake(c, item, "\"%s\" is edited twice; allowed: once in a rule", name.p);
     } else {
         return true;
     }
     return false;
 }
 
-static void add_edit(struct policy_check *c, struct edits *into, struct str name, struct str value)
+static void add_edit(struct json_check *c, struct edits *into, struct str name, struct str value)
 {
     struct field_edits *e = into->edits;
     if (e->edits) {
-        e->edits[e->n++] = (struct field_edit){ into->kind, policy_copy(c, name),
-                                                value.p ? policy_copy(c, value) : value };
+        e->edits[e->n++] = (struct field_edit){ into->kind, json_copy(c, name),
+                                                value.p ? json_copy(c, value) : value };
     }
 }
 
-static struct str key_of(struct policy_item key)
+static struct str key_of(struct json_item key)
 {
-    return (struct str){ yyjson_get_str(key.value), yyjson_get_len(key.value) };
+    return json_text(key.value);
 }
 
-static void take_set(struct policy_check *c, struct policy_item key, struct policy_item value,
+static void take_set(struct json_check *c, struct json_item key, struct json_item value,
                      void *target)
 {
-    struct str s = policy_string(c, value, "a string");
+    struct str s = json_string(c, value, "a string");
     if (!check_field_name(c, key, key_of(key), target) || !s.p) {
         return;
     }
     if (!response_value_valid(s) || s.n > FIELD_EDIT_VALUE_MAX) {
-        policy_mistake(c, value,
-                       "is no value of a header field; allowed: at most %d bytes without "
-                       "control characters",
-                       FIELD_EDIT_VALUE_MAX);
+        json_mistake(c, value,
+                     "is no value of a header field; allowed: at most %d bytes without "
+                     "control characters",
+                     FIELD_EDIT_VALUE_MAX);
         return;
     }
     add_edit(c, target, key_of(key), s);
 }
 
-static void take_rename(struct policy_check *c, struct policy_item key, struct policy_item value,
+static void take_rename(struct json_check *c, struct json_item key, struct json_item value,
                         void *target)
 {
     struct edits *into = target;
-    struct str s = policy_string(c, value, "the new name of the field, in lower case");
+    struct str s = json_string(c, value, "the new name of the field, in lower case");
     if (!check_field_name(c, key, key_of(key), into) || !s.p) {
         return;
     }
     if (str_eq(s, key_of(key))) {
-        policy_mistake(c, value, "is the old name; allowed: another one");
+        json_mistake(c, value, "is the old name; allowed: another one");
     } else if (check_field_name(c, value, s, into)) {
         add_edit(c, into, key_of(key), s);
     }
 }
 
-static void take_remove(struct policy_check *c, struct policy_item item, void *target)
+static void take_remove(struct json_check *c, struct json_item item, void *target)
 {
-    struct str s = policy_string(c, item, "the name of a header field in lower case");
+    struct str s = json_string(c, item, "the name of a header field in lower case");
     if (s.p && check_field_name(c, item, s, target)) {
         add_edit(c, target, s, (struct str){ NULL, 0 });
     }
 }
 
-static void take_sets(struct policy_check *c, struct policy_item item, void *target)
+static void take_sets(struct json_check *c, struct json_item item, void *target)
 {
     ((struct edits *)target)->kind = FIELD_SET;
-    (void)policy_members(c, item, FIELD_EDITS_MAX, take_set, target); // it said so
+    (void)json_members(c, item, FIELD_EDITS_MAX, take_set, target); // it said so
 }
 
-static void take_removes(struct policy_check *c, struct policy_item item, void *target)
+static void take_removes(struct json_check *c, struct json_item item, void *target)
 {
     ((struct edits *)target)->kind = FIELD_REMOVE;
-    (void)policy_array(c, item, FIELD_EDITS_MAX, "header fields", take_remove, target);
+    (void)json_array(c, item, FIELD_EDITS_MAX, "header fields", take_remove, target);
 }
 
-static void take_renames(struct policy_check *c, struct policy_item item, void *target)
+static void take_renames(struct json_check *c, struct json_item item, void *target)
 {
     ((struct edits *)target)->kind = FIELD_RENAME;
-    (void)policy_members(c, item, FIELD_EDITS_MAX, take_rename, target);
+    (void)json_members(c, item, FIELD_EDITS_MAX, take_rename, target);
 }
 
 // Renames first, then removes, then sets, in whatever order the file has them.
@@ -206,107 +207,107 @@ static void sort(struct field_edits *e)
     }
 }
 
-static void take_headers(struct policy_check *c, struct policy_item item, struct field_edits *edits,
+static void take_headers(struct json_check *c, struct json_item item, struct field_edits *edits,
                          bool response)
 {
-    static const struct policy_key keys[] = {
+    static const struct json_key keys[] = {
         { "set", take_sets, 0 },
         { "remove", take_removes, 0 },
         { "rename", take_renames, 0 },
         { NULL, NULL, 0 },
     };
     struct edits into = { edits, FIELD_SET, response };
-    edits->edits = policy_alloc(c, 3 * (size_t)FIELD_EDITS_MAX * sizeof *edits->edits);
-    if (policy_object(c, item, keys, &into)) {
+    edits->edits = json_alloc(c, 3 * (size_t)FIELD_EDITS_MAX * sizeof *edits->edits);
+    if (json_object(c, item, keys, &into)) {
         sort(edits);
     }
 }
 
-static void take_request_headers(struct policy_check *c, struct policy_item item, void *target)
+static void take_request_headers(struct json_check *c, struct json_item item, void *target)
 {
     take_headers(c, item, target, false);
 }
 
-static void take_answer_headers(struct policy_check *c, struct policy_item item, void *target)
+static void take_answer_headers(struct json_check *c, struct json_item item, void *target)
 {
     take_headers(c, item, target, true);
 }
 
-static void take_request(struct policy_check *c, struct policy_item item, void *target)
+static void take_request(struct json_check *c, struct json_item item, void *target)
 {
-    static const struct policy_key keys[] = { { "headers", take_request_headers, 0 },
-                                              { NULL, NULL, 0 } };
-    (void)policy_object(c, item, keys, target); // it said so
+    static const struct json_key keys[] = { { "headers", take_request_headers, 0 },
+                                            { NULL, NULL, 0 } };
+    (void)json_object(c, item, keys, target); // it said so
 }
 
-static void take_answer(struct policy_check *c, struct policy_item item, void *target)
+static void take_answer(struct json_check *c, struct json_item item, void *target)
 {
-    static const struct policy_key keys[] = { { "headers", take_answer_headers, 0 },
-                                              { NULL, NULL, 0 } };
-    (void)policy_object(c, item, keys, target);
+    static const struct json_key keys[] = { { "headers", take_answer_headers, 0 },
+                                            { NULL, NULL, 0 } };
+    (void)json_object(c, item, keys, target);
 }
 
 // --- mask
 
-static void take_mask_path(struct policy_check *c, struct policy_item item, void *target)
+static void take_mask_path(struct json_check *c, struct json_item item, void *target)
 {
     static const char allowed[] =
         "names of letters, digits, _ and - with dots between them, at most 8, such as \"email\" or "
         "\"items[].price\"; in one mask at most 95 names";
     struct policy_rule *rule = target;
-    struct str s = policy_string(c, item, allowed);
+    struct str s = json_string(c, item, allowed);
     if (!s.p) {
         return;
     }
-    struct str path = policy_copy(c, s);
+    struct str path = json_copy(c, s);
     if (path.p && field_filter_add(&rule->mask, path)) {
-        policy_mistake(c, item, "\"%.100s\" is no path of a member, or one too many; allowed: %s",
-                       s.p, allowed);
+        json_mistake(c, item, "\"%.100s\" is no path of a member, or one too many; allowed: %s",
+                     s.p, allowed);
     }
     for (size_t i = 0; i <= s.n; i++) { // with its NUL, which tells "a" and "b" from "ab"
         rule->mask_hash = (rule->mask_hash ^ (unsigned char)s.p[i]) * HASH_PRIME;
     }
 }
 
-static void take_mask_paths(struct policy_check *c, struct policy_item item, void *target)
+static void take_mask_paths(struct json_check *c, struct json_item item, void *target)
 {
     struct policy_rule *rule = target;
     field_filter_init(&rule->mask);
     rule->masked = true;
     rule->mask_hash = HASH_START;
-    if (policy_array(c, item, MAX_PATHS, "paths", take_mask_path, rule) &&
+    if (json_array(c, item, MAX_PATHS, "paths", take_mask_path, rule) &&
         yyjson_arr_size(item.value) == 0) {
-        policy_mistake(c, item, "masks nothing; allowed: at least one path, or no key \"mask\"");
+        json_mistake(c, item, "masks nothing; allowed: at least one path, or no key \"mask\"");
     }
 }
 
-static void take_role(struct policy_check *c, struct policy_item item, void *target)
+static void take_role(struct json_check *c, struct json_item item, void *target)
 {
     struct policy_rule *rule = target;
-    struct str s = policy_string(c, item, "the name of a role, such as \"admin\"");
+    struct str s = json_string(c, item, "the name of a role, such as \"admin\"");
     if (s.p && (s.n == 0 || s.n > 64)) {
-        policy_mistake(c, item, "is no role; allowed: 1 to 64 bytes, such as \"admin\"");
+        json_mistake(c, item, "is no role; allowed: 1 to 64 bytes, such as \"admin\"");
     } else if (s.p && rule->roles) {
-        rule->roles[rule->n_roles++] = policy_copy(c, s);
+        rule->roles[rule->n_roles++] = json_copy(c, s);
     }
 }
 
-static void take_roles(struct policy_check *c, struct policy_item item, void *target)
+static void take_roles(struct json_check *c, struct json_item item, void *target)
 {
     struct policy_rule *rule = target;
-    rule->roles = policy_alloc(c, POLICY_MAX_ROLES * sizeof *rule->roles);
-    (void)policy_array(c, item, POLICY_MAX_ROLES, "roles", take_role, rule); // it said so
+    rule->roles = json_alloc(c, POLICY_MAX_ROLES * sizeof *rule->roles);
+    (void)json_array(c, item, POLICY_MAX_ROLES, "roles", take_role, rule); // it said so
 }
 
-static void take_mask(struct policy_check *c, struct policy_item item, void *target)
+static void take_mask(struct json_check *c, struct json_item item, void *target)
 {
-    static const struct policy_key keys[] = {
+    static const struct json_key keys[] = {
         { "fields", take_mask_paths, 0 },
         { "unless_roles", take_roles, 0 },
         { NULL, NULL, 0 },
     };
-    if (policy_object(c, item, keys, target) && !yyjson_obj_get(item.value, "fields")) {
-        policy_mistake(c, item, "has no \"fields\"; allowed: an array of paths");
+    if (json_object(c, item, keys, target) && !yyjson_obj_get(item.value, "fields")) {
+        json_mistake(c, item, "has no \"fields\"; allowed: an array of paths");
     }
 }
 
@@ -321,27 +322,27 @@ struct notice {
     struct str link;
 };
 
-static void take_time(struct policy_check *c, struct policy_item item, void *target)
+static void take_time(struct json_check *c, struct json_item item, void *target)
 {
     char text[64];
     int64_t ms;
-    struct str s = policy_string(c, item, TIME_ALLOWED);
+    struct str s = json_string(c, item, TIME_ALLOWED);
     if (!s.p) {
         return;
     }
     int n = snprintf(text, sizeof text, "%.40s%s", s.p, s.n == 10 ? "T00:00:00Z" : "");
     if (s.n > 40 || timestamp_parse((struct str){ text, (size_t)n }, &ms)) {
-        policy_mistake(c, item, "\"%.64s\" is no time; allowed: %s", s.p, TIME_ALLOWED);
+        json_mistake(c, item, "\"%.64s\" is no time; allowed: %s", s.p, TIME_ALLOWED);
     } else {
         *(int64_t *)target = ms / 1000;
     }
 }
 
-static void take_link(struct policy_check *c, struct policy_item item, void *target)
+static void take_link(struct json_check *c, struct json_item item, void *target)
 {
     static const char allowed[] = "a URL or a path that tells what to do, such as "
                                   "\"https://example.com/migrate\"";
-    struct str s = policy_string(c, item, allowed);
+    struct str s = json_string(c, item, allowed);
     bool ok = s.n > 0 && s.n <= FIELD_EDIT_VALUE_MAX &&
               (str_starts(s, STR("https://")) || str_starts(s, STR("http://")) || s.p[0] == '/');
     for (size_t i = 0; ok && i < s.n; i++) {
@@ -350,12 +351,12 @@ static void take_link(struct policy_check *c, struct policy_item item, void *tar
     if (ok) {
         *(struct str *)target = s;
     } else if (s.p) {
-        policy_mistake(c, item, "\"%.100s\" is no link; allowed: %s", s.p, allowed);
+        json_mistake(c, item, "\"%.100s\" is no link; allowed: %s", s.p, allowed);
     }
 }
 
 // RFC 9745 section 2 (a structured date), RFC 8594 section 3 (an HTTP date), and the links of both.
-static void write_notice(struct policy_check *c, const struct notice *n)
+static void write_notice(struct json_check *c, const struct notice *n)
 {
     struct buf fields;
     buf_init(&fields, 2 * FIELD_EDIT_VALUE_MAX);
@@ -377,7 +378,7 @@ static void write_notice(struct policy_check *c, const struct notice *n)
     }
     c->no_memory = c->no_memory || !buf_ok(&fields);
     n->rule->deprecated = n->deprecation_s >= 0;
-    n->rule->notice = fields.len ? policy_copy(c, buf_str(&fields)) : STR("");
+    n->rule->notice = fields.len ? json_copy(c, buf_str(&fields)) : STR("");
     buf_fini(&fields);
 }
 
@@ -389,31 +390,31 @@ struct draft {
     struct notice notice;
 };
 
-static void check_rule(struct policy_check *c, struct policy_item item, struct draft *d)
+static void check_rule(struct json_check *c, struct json_item item, struct draft *d)
 {
     const struct policy_rule *rule = &d->rule;
     if (!yyjson_obj_get(item.value, "path")) {
-        policy_mistake(c, item, "has no \"path\"; allowed: a pattern or a prefix");
+        json_mistake(c, item, "has no \"path\"; allowed: a pattern or a prefix");
     }
     if (d->notice.sunset_s >= 0 && d->notice.sunset_s < d->notice.deprecation_s) {
-        policy_mistake(c, item, "\"sunset\" is before \"deprecation\"; allowed: not before it");
+        json_mistake(c, item, "\"sunset\" is before \"deprecation\"; allowed: not before it");
     }
     if (d->notice.link.n && d->notice.deprecation_s < 0 && d->notice.sunset_s < 0) {
-        policy_mistake(c, item,
-                       "\"link\" alone says nothing; allowed: with \"deprecation\" or "
-                       "\"sunset\"");
+        json_mistake(c, item,
+                     "\"link\" alone says nothing; allowed: with \"deprecation\" or "
+                     "\"sunset\"");
     }
     if (yyjson_is_obj(item.value) && !rule->request.n && !rule->answer.n && !rule->masked &&
         !rule->fields && d->notice.deprecation_s < 0 && d->notice.sunset_s < 0) {
-        policy_mistake(c, item,
-                       "does nothing; allowed: at least one of request, response, "
-                       "deprecation, sunset, mask, and fields true");
+        json_mistake(c, item,
+                     "does nothing; allowed: at least one of request, response, "
+                     "deprecation, sunset, mask, and fields true");
     }
 }
 
-static void take_rule(struct policy_check *c, struct policy_item item, void *target)
+static void take_rule(struct json_check *c, struct json_item item, void *target)
 {
-    static const struct policy_key keys[] = {
+    static const struct json_key keys[] = {
         { "method", take_method, offsetof(struct draft, rule) },
         { "path", take_path, offsetof(struct draft, rule) },
         { "request", take_request, offsetof(struct draft, rule.request) },
@@ -422,7 +423,7 @@ static void take_rule(struct policy_check *c, struct policy_item item, void *tar
         { "sunset", take_time, offsetof(struct draft, notice.sunset_s) },
         { "link", take_link, offsetof(struct draft, notice.link) },
         { "mask", take_mask, offsetof(struct draft, rule) },
-        { "fields", policy_take_bool, offsetof(struct draft, rule.fields) },
+        { "fields", json_take_bool, offsetof(struct draft, rule.fields) },
         { NULL, NULL, 0 },
     };
     struct policy *p = target;
@@ -430,7 +431,7 @@ static void take_rule(struct policy_check *c, struct policy_item item, void *tar
                        .notice = { NULL, -1, -1, { NULL, 0 } } };
     d.notice.rule = &d.rule;
     size_t before = c->n_mistakes;
-    if (!policy_object(c, item, keys, &d) || !p->rules) {
+    if (!json_object(c, item, keys, &d) || !p->rules) {
         return;
     }
     if (c->n_mistakes == before) { // what is left over would be said of what is wrong already
@@ -440,9 +441,9 @@ static void take_rule(struct policy_check *c, struct policy_item item, void *tar
     p->rules[p->n_rules++] = d.rule;
 }
 
-void policy_take_rules(struct policy_check *c, struct policy_item item, void *target)
+void policy_take_rules(struct json_check *c, struct json_item item, void *target)
 {
     struct policy *p = target;
-    p->rules = policy_alloc(c, POLICY_MAX_RULES * sizeof *p->rules);
-    (void)policy_array(c, item, POLICY_MAX_RULES, "rules", take_rule, p); // it said so
+    p->rules = json_alloc(c, POLICY_MAX_RULES * sizeof *p->rules);
+    (void)json_array(c, item, POLICY_MAX_RULES, "rules", take_rule, p); // it said so
 }

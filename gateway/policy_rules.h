@@ -4,9 +4,10 @@
 #ifndef GATEWAY_POLICY_RULES_H
 #define GATEWAY_POLICY_RULES_H
 
-#include "gateway/policy_check.h"
+#include "common/json_check.h"
+#include "gateway/policy.h"
 
 // target is the struct policy.
-void policy_take_rules(struct policy_check *c, struct policy_item item, void *target);
+void policy_take_rules(struct json_check *c, struct json_item item, void *target);
 
 #endif

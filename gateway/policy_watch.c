@@ -3,12 +3,12 @@
 
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/watched_file.h"
 #include "gateway/policy_file.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 struct policy_watch {
     const char *path;
@@ -16,7 +16,7 @@ struct policy_watch {
     struct policy **policy; // the one in use
     uint64_t generation;    // of the router when the rules were compared with its routes
     bool is_bound;
-    struct stat seen; // the file when it was read last
+    struct watched_file file;
     uv_timer_t timer;
     struct metric loaded, refused, stale, rules, unmatched;
 };
@@ -75,21 +75,9 @@ static void use(struct policy_watch *w, struct policy **policy)
 
 // --- Watching
 
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 static void log_mistakes(const struct policy_watch *w, struct str mistakes, int rc)
 {
-    while (mistakes.n) {
-        const char *end = memchr(mistakes.p, '\n', mistakes.n);
-        size_t n = end ? (size_t)(end - mistakes.p) : mistakes.n;
-        log_error("%.*s", (int)n, mistakes.p);
-        n += end ? 1 : 0;
-        mistakes = (struct str){ mistakes.p + n, mistakes.n - n };
-    }
+    log_lines(LEVEL_ERROR, mistakes);
     log_error("%s changed, but cannot be used%s; keeping the policy from before", w->path,
               rc == -EINVAL ? "" : ": out of memory");
 }
@@ -98,12 +86,15 @@ static void reload(struct policy_watch *w)
 {
     struct buf mistakes;
     struct policy *policy = NULL;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     int rc = policy_file_read(w->path, &mistakes, &policy);
     if (rc) {
         log_mistakes(w, buf_str(&mistakes), rc);
         metric_add(&w->refused, 1);
         metric_set(&w->stale, 1);
+        if (rc == -ENOMEM) {
+            watched_file_again(&w->file, 0); // the timer has its pace
+        }
     } else {
         log_info("read a policy of %zu rules from %s", policy->n_rules, w->path);
         use(w, &policy);
@@ -114,10 +105,8 @@ static void reload(struct policy_watch *w)
 static void on_look(uv_timer_t *timer)
 {
     struct policy_watch *w = timer->data;
-    struct stat now;
     policy_watch_follow(w);
-    if (stat(w->path, &now) == 0 && !same_file(&now, &w->seen)) { // away: it is being replaced
-        w->seen = now;
+    if (watched_file_changed(&w->file)) {
         reload(w);
     }
 }
@@ -136,8 +125,8 @@ int policy_watch_open(uv_loop_t *loop, const char *path, struct router *router,
     w->path = path;
     w->router = router;
     w->policy = policy;
-    (void)stat(path, &w->seen); // when that fails, reading it does, too
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    (void)watched_file_begin(&w->file, path); // when it is not there, reading it fails
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     int rc = policy_file_read(path, &mistakes, &first);
     fprintf(stderr, "%.*s", STR_ARG(buf_str(&mistakes)));
     buf_fini(&mistakes);

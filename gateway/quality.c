@@ -8,17 +8,6 @@ bool quality_same_name(struct str a, struct str b)
     return a.n == b.n && strncasecmp(a.p, b.p, a.n) == 0;
 }
 
-struct str quality_trim(struct str s)
-{
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s = (struct str){ s.p + 1, s.n - 1 };
-    }
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) {
-        s.n--;
-    }
-    return s;
-}
-
 struct str quality_next(struct str *rest, char separator)
 {
     bool quoted = false;
@@ -33,7 +22,7 @@ struct str quality_next(struct str *rest, char separator)
     struct str part = { rest->p, i };
     size_t used = i < rest->n ? i + 1 : i;
     *rest = (struct str){ rest->p + used, rest->n - used };
-    return quality_trim(part);
+    return str_trim(part);
 }
 
 // "0", "0.25", "1.000"; -1 when it is not a q-value.

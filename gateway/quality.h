@@ -8,9 +8,6 @@
 
 #define QUALITY_ONE 1000 // q-values have three digits
 
-// Without blanks and tabs around it.
-struct str quality_trim(struct str s);
-
 // Cuts the part up to the next separator off *rest, trimmed; separators in quotes do not count.
 struct str quality_next(struct str *rest, char separator);
 

@@ -276,7 +276,8 @@ static void add(struct rate_limit *l, const uint8_t hash[HASH_BYTES], uint64_t f
     }
     uint32_t *slot = slot_of(l, hash);
     memcpy(b->hash, hash, HASH_BYTES);
-    b->full_ns = b->filed_ns = full_ns;
+    b->full_ns = full_ns;
+    b->filed_ns = now_ns; // no later than the true time also when the token is given back
     b->next = *slot;
     *slot = (uint32_t)(b - l->buckets) + 1;
     if (reuse) {
@@ -315,4 +316,17 @@ struct rate_verdict rate_limit_take(struct rate_limit *l, enum rate_policy polic
     }
     uint32_t left = (uint32_t)((size_ns - (full_ns - now_ns)) / p->period_ns);
     return (struct rate_verdict){ true, left, up_to_s(full_ns - now_ns) };
+}
+
+void rate_limit_give_back(struct rate_limit *l, enum rate_policy policy, char kind, struct str key,
+                          uint64_t now_ns)
+{
+    uint8_t hash[HASH_BYTES];
+    assert(l->policies[policy].period_ns > 0 && l->buckets);
+    hash_key(l, policy, kind, key, hash);
+    struct bucket *b = find(l, hash);
+    if (b && b->full_ns > now_ns) {
+        uint64_t full_ns = b->full_ns - l->policies[policy].period_ns;
+        b->full_ns = full_ns > b->filed_ns ? full_ns : b->filed_ns; // as the heap wants it
+    }
 }

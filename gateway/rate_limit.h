@@ -26,6 +26,7 @@
     X(ADDRESS, "address")                                                                          \
     X(PRINCIPAL, "principal")                                                                      \
     X(AUTH, "auth")                                                                                \
+    X(KEY, "key")                                                                                  \
     X(WRITE, "write")                                                                              \
     X(READ, "read")
 
@@ -93,6 +94,11 @@ struct rate_verdict {
 // never goes back. The policy must be on.
 struct rate_verdict rate_limit_take(struct rate_limit *l, enum rate_policy policy, char kind,
                                     struct str key, uint64_t now_ns);
+
+// Gives one token back that was taken, when it turned out that nothing was to be counted. It may be
+// lost when the table was full in between. The policy must be on.
+void rate_limit_give_back(struct rate_limit *l, enum rate_policy policy, char kind, struct str key,
+                          uint64_t now_ns);
 
 const char *rate_policy_name(enum rate_policy policy);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/request_frame.h"
 
+#include "gateway/request_span.h"
 #include "gateway/transform.h"
 
 static size_t collect_headers(const struct exchange *x, const struct frame_route *route,
@@ -24,7 +25,7 @@ void request_frame_encode_question(const struct exchange *x, const struct table 
     struct buf body;
     buf_init(&body, API_KEY_QUESTION_BYTES);
     api_key_question(x->key_hash, &body);
-    f.traceparent = trace_format(&x->trace, traceparent);
+    f.traceparent = request_span_parent(x, traceparent);
     f.route = (uint32_t)x->job.route->index[table->slot];
     f.body = buf_str(&body);
     f.client = str_of(x->client.text);
@@ -41,7 +42,7 @@ void request_frame_encode(const struct exchange *x, const struct table *table, u
     f.id = id;
     f.attempt = x->job.attempt;
     f.deadline_ms = deadline_ms;
-    f.traceparent = trace_format(&x->trace, traceparent);
+    f.traceparent = request_span_parent(x, traceparent);
     f.principal = (struct frame_principal){ { NULL, 0 }, { NULL, 0 }, { NULL, 0 } };
     if (x->authenticated) {
         f.principal = (struct frame_principal){ str_of(x->claims.sub), str_of(x->claims.role),

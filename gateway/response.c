@@ -2,6 +2,7 @@
 #include "gateway/response.h"
 
 #include "gateway/limits.h"
+#include "gateway/page_file.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,9 +15,11 @@
 // An answer of an API is data: nothing in it is to be run, framed, guessed at, or read by the pages
 // of another site (OWASP REST Security). What may be read across origins, CORS allows, which this
 // Cross-Origin-Resource-Policy does not stand in the way of.
+#define DATA_POLICY "default-src 'none'; frame-ancestors 'none'"
+
 #define SECURITY_FIELDS                                                                            \
     "X-Content-Type-Options: nosniff\r\n"                                                          \
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"                      \
+    "Content-Security-Policy: %s\r\n"                                                              \
     "X-Frame-Options: DENY\r\n"                                                                    \
     "Referrer-Policy: no-referrer\r\n"                                                             \
     "Cross-Origin-Resource-Policy: same-origin\r\n"
@@ -71,6 +74,19 @@ static struct str status_line(int status)
     }
 }
 
+static void write_fields(struct response_fields *f, const char *date, const char *policy,
+                         int64_t hsts_s)
+{
+    int n = snprintf(f->text, sizeof f->text, "Date: %s\r\n" SECURITY_FIELDS, date, policy);
+    if (hsts_s > 0) {
+        n += snprintf(f->text + n, sizeof f->text - (size_t)n,
+                      "Strict-Transport-Security: max-age=%" PRId64 "; includeSubDomains\r\n",
+                      hsts_s);
+    }
+    assert(n > 0 && (size_t)n < sizeof f->text);
+    f->n = (size_t)n;
+}
+
 // IMF-fixdate, RFC 9110 section 5.6.7.
 static void refresh_common(struct response *r, int64_t second)
 {
@@ -80,18 +96,13 @@ static void refresh_common(struct response *r, int64_t second)
     if (!gmtime_r(&t, &tm) || !strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm)) {
         date[0] = '\0'; // years beyond any clock
     }
-    int n = snprintf(r->common, sizeof r->common, "Date: %s\r\n" SECURITY_FIELDS, date);
-    if (r->hsts_s > 0) {
-        n += snprintf(r->common + n, sizeof r->common - (size_t)n,
-                      "Strict-Transport-Security: max-age=%" PRId64 "; includeSubDomains\r\n",
-                      r->hsts_s);
-    }
-    assert(n > 0 && (size_t)n < sizeof r->common);
-    r->common_n = (size_t)n;
+    write_fields(&r->data, date, DATA_POLICY, r->hsts_s);
+    write_fields(&r->page, date, PAGE_POLICY, r->hsts_s);
     r->date_s = second;
 }
 
-void response_begin(struct response *r, int status, int64_t wall_ms)
+static void begin(struct response *r, int status, int64_t wall_ms,
+                  const struct response_fields *fields)
 {
     buf_reset(&r->head);
     buf_reset(&r->body);
@@ -104,7 +115,17 @@ void response_begin(struct response *r, int status, int64_t wall_ms)
     } else {
         buf_printf(&r->head, "HTTP/1.1 %03d \r\n", status);
     }
-    buf_append(&r->head, r->common, r->common_n);
+    buf_append(&r->head, fields->text, fields->n);
+}
+
+void response_begin(struct response *r, int status, int64_t wall_ms)
+{
+    begin(r, status, wall_ms, &r->data);
+}
+
+void response_begin_page(struct response *r, int status, int64_t wall_ms)
+{
+    begin(r, status, wall_ms, &r->page);
 }
 
 void response_field(struct response *r, struct str name, struct str value)

@@ -6,13 +6,18 @@
 
 #include "proto/buf.h"
 
+#define RESPONSE_COMMON_BYTES 640
+
 struct response {
     struct buf head;
     struct buf body;
-    int64_t hsts_s;   // max-age of Strict-Transport-Security; 0: the field is not sent
-    int64_t date_s;   // second that common is of
-    char common[448]; // fields that every answer has, Date among them
-    size_t common_n;
+    int64_t hsts_s; // max-age of Strict-Transport-Security; 0: the field is not sent
+    int64_t date_s; // second that data and page are of
+    // Fields that every answer has, Date among them.
+    struct response_fields {
+        char text[RESPONSE_COMMON_BYTES];
+        size_t n;
+    } data, page; // of answers that are data, and of pages
 };
 
 // Takes the memory that every head and every problem needs. hsts_s: how long browsers shall insist
@@ -23,6 +28,10 @@ void response_fini(struct response *r);
 
 // Empties both buffers and writes the status line and the common fields. wall_ms is for Date.
 void response_begin(struct response *r, int status, int64_t wall_ms);
+
+// The same for what a browser shows as a page of ours: it may load its own files, ask its own
+// origin, and nothing else.
+void response_begin_page(struct response *r, int status, int64_t wall_ms);
 
 // One field. The caller knows that value has no control characters.
 void response_field(struct response *r, struct str name, struct str value);

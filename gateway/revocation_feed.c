@@ -2,6 +2,8 @@
 #include "gateway/revocation_feed.h"
 
 #include "common/clock.h"
+#include "common/consumer_metrics.h"
+#include "common/event_span.h"
 #include "common/log.h"
 #include "common/queue_client.h"
 #include "proto/users.h"
@@ -9,7 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define CREDIT 256              // events that may be under way; each takes a microsecond here
+#define CREDIT 256 // events that may be under way; each takes a microsecond here
+#define CONSUMER_NAME "gateway"
 #define SUBSCRIBE_AGAIN_MS 5000 // after the queue ended the subscription
 
 struct revocation_feed {
@@ -22,6 +25,7 @@ struct revocation_feed {
     int64_t complete_ms; // monotonic: when it was complete last; at first when it was opened
     uv_timer_t again;
     struct metric lag, delay, lost;
+    struct consumer_metrics metrics;
 };
 
 static void subscribe(struct revocation_feed *f);
@@ -89,7 +93,12 @@ static void on_event(struct queue_subscription *s, uint64_t seq, int64_t stored_
     struct gateway *g = f->gateway;
     struct event event;
     struct session_revoked revoked;
+    struct event_processed p = { .seq = seq,
+                                 .consumer = CONSUMER_NAME,
+                                 .start_us = clock_wall_us() };
+    int64_t begin_us = clock_mono_us();
     f->done++;
+    metric_add(&f->metrics.applied, 1); // also those that are skipped
     struct reader r = { NULL, NULL };
     int rc = event_decode(encoded, &event);
     if (rc == 0) {
@@ -97,16 +106,23 @@ static void on_event(struct queue_subscription *s, uint64_t seq, int64_t stored_
         rc = message_unpack_lenient(&session_revoked_message, &r, &revoked);
     }
     if (rc) {
+        metric_add(&f->metrics.skipped, 1);
         log_warn("event %llu is no session_revoked, ignoring it", (unsigned long long)seq);
         return;
     }
     struct str sid = MESSAGE_HAS(&revoked, session_revoked, sid) ? revoked.sid : STR("");
+    int64_t now_ms = clock_wall_ms();
     revocations_add(authenticator_revocations(g->authenticator), revoked.user_id, sid,
-                    revoked.revoked_at);
+                    revocations_bound_ms(revoked.revoked_at, now_ms));
+    p.duration_us = clock_mono_us() - begin_us;
     metric_add(&g->stats.revocations, 1);
+    metric_observe_us(&f->metrics.seconds, p.duration_us);
+    log_debug("revoked: %s of user %.*s, by event %llu", sid.n ? "a session" : "every session",
+              STR_ARG(revoked.user_id), (unsigned long long)seq);
     if (f->complete) { // else it is old because we are late
-        int64_t delay_ms = clock_wall_ms() - revoked.revoked_at;
+        int64_t delay_ms = now_ms - revoked.revoked_at;
         metric_observe_us(&f->delay, delay_ms > 0 ? delay_ms * 1000 : 0);
+        event_span_processed(&p, encoded);
     }
 }
 
@@ -138,7 +154,8 @@ static void on_ended(struct queue_subscription *s, struct str reason, struct str
 static void subscribe(struct revocation_feed *f)
 {
     int64_t from_ms = clock_wall_ms() - REVOCATION_REPLAY_MS;
-    struct queue_subscribe options = { .filters = { STR("users.session.revoked") },
+    struct queue_subscribe options = { .filters = { str_of(
+                                           users_events[EVENT_SESSION_REVOKED].topic) },
                                        .n_filters = 1,
                                        .from = QUEUE_FROM_TIME,
                                        .from_value = from_ms > 0 ? (uint64_t)from_ms : 0,
@@ -175,6 +192,7 @@ static void register_metrics(struct revocation_feed *f)
     metrics_register(&f->lag);
     metrics_register(&f->delay);
     metrics_register(&f->lost);
+    consumer_metrics_open(&f->metrics, CONSUMER_NAME);
 }
 
 int revocation_feed_open(struct gateway *g, const char *endpoint)
@@ -214,6 +232,7 @@ void revocation_feed_close(struct revocation_feed **feed)
     metrics_unregister(&f->lag);
     metrics_unregister(&f->delay);
     metrics_unregister(&f->lost);
+    consumer_metrics_close(&f->metrics);
     if (f->subscription) {
         queue_subscription_close(&f->subscription);
     }

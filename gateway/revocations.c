@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/revocations.h"
 
+#include "gateway/jwt.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <sodium.h>
@@ -89,6 +91,12 @@ void revocations_add(struct revocations *r, struct str user_id, struct str sid, 
     e->revoked_ms = revoked_ms > e->revoked_ms ? revoked_ms : e->revoked_ms;
     r->newer->newest_ms = revoked_ms > r->newer->newest_ms ? revoked_ms : r->newer->newest_ms;
     r->epoch++;
+}
+
+int64_t revocations_bound_ms(int64_t named_ms, int64_t now_ms)
+{
+    int64_t latest_ms = now_ms + JWT_OWN_LEEWAY_S * INT64_C(1000);
+    return named_ms < latest_ms ? named_ms : latest_ms;
 }
 
 static int64_t revoked_at(const struct revocations *r, char kind, struct str id)

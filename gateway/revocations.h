@@ -29,6 +29,10 @@ void revocations_fini(struct revocations *r);
 // the time.
 void revocations_add(struct revocations *r, struct str user_id, struct str sid, int64_t revoked_ms);
 
+// The time to revoke at, of an event that names one and has come now: no later than clocks may differ
+// (JWT_OWN_LEEWAY_S), so that a time that is wrong cannot refuse tokens of a far future.
+int64_t revocations_bound_ms(int64_t named_ms, int64_t now_ms);
+
 // Refuses all tokens that were issued before the time: when some revocations cannot be known.
 void revocations_refuse_before(struct revocations *r, int64_t time_ms);
 

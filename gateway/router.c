@@ -139,6 +139,8 @@ static void apply_definition(struct route *route, const struct frame_route *f)
     route->body = f->body;
     route->sensitive = f->sensitive;
     route->internal = f->internal;
+    route->low = f->low;
+    route->load = f->load;
     route->deadline_ms = f->deadline_ms;
     route->max_body_bytes = f->max_body_bytes;
     route->operation = f->operation;

@@ -51,6 +51,8 @@ struct route {
     bool live;     // some table has it
     bool write, keyed, sensitive;
     bool internal; // of the gateway's own questions; clients do not find it
+    bool low;      // done without first
+    enum frame_class load;
     enum frame_auth auth;
     enum frame_body body;
     uint32_t deadline_ms;          // 0: the default
@@ -65,6 +67,14 @@ struct route {
 static inline bool route_is_public(const struct route *route)
 {
     return route->live && !route->internal;
+}
+
+// Whether rate limits count requests for it: all but the two that tell who looks after the gateway how
+// it is.
+static inline bool route_is_limited(const struct route *route)
+{
+    return !route->own ||
+           (strcmp(route->pattern, "/livez") != 0 && strcmp(route->pattern, "/readyz") != 0);
 }
 
 struct router {

@@ -7,9 +7,15 @@
 
 #define LABELS_SIZE 400 // a pattern of 256 bytes and the rest
 
+struct duration {
+    struct metric metric;
+    struct metric_exemplars exemplars;
+    char labels[LABELS_SIZE];
+};
+
 struct status_metric {
     int status; // 0: free
-    struct metric *duration;
+    struct duration *duration;
 };
 
 struct route_metrics {
@@ -19,28 +25,30 @@ struct route_metrics {
 // --- Answers by route and status
 
 // Makes and registers the histogram; NULL without memory.
-static struct metric *make_duration(const char *route, struct str method, int status)
+static struct duration *make_duration(const char *route, struct str method, int status)
 {
-    struct metric *m = calloc(1, sizeof *m + LABELS_SIZE);
-    if (!m) {
+    struct duration *d = calloc(1, sizeof *d);
+    if (!d) {
         return NULL;
     }
-    char *labels = (char *)(m + 1);
+    struct metric *m = &d->metric;
     char code[16] = "other";
     if (status) {
         (void)snprintf(code, sizeof code, "%d", status);
     }
     int n =
-        snprintf(labels, LABELS_SIZE,
+        snprintf(d->labels, sizeof d->labels,
                  "http_request_method=\"%.*s\",http_route=\"%s\",http_response_status_code=\"%s\"",
                  STR_ARG(method), route, code);
-    assert(n > 0 && n < LABELS_SIZE); // patterns have no quotes: hello_check() saw to it
+    assert(n > 0 &&
+           (size_t)n < sizeof d->labels); // patterns have no quotes: hello_check() saw to it
     m->type = METRIC_HISTOGRAM;
     m->name = "http_server_request_duration_seconds";
     m->help = "Time from the complete request to the answer, by method, route template and status.";
-    m->labels = labels;
+    m->labels = d->labels;
+    m->exemplars = &d->exemplars;
     metrics_register(m);
-    return m;
+    return d;
 }
 
 static struct metric *find_duration(struct route_metrics *metrics, const char *route,
@@ -55,12 +63,15 @@ static struct metric *find_duration(struct route_metrics *metrics, const char *r
         slot->duration = make_duration(route, method, other ? 0 : status);
         slot->status = slot->duration && !other ? status : 0;
     }
-    return slot->duration;
+    return slot->duration ? &slot->duration->metric : NULL;
 }
 
 void stats_answer(struct stats *s, struct route *route, enum method method, int status,
-                  int64_t duration_us)
+                  int64_t duration_us, const struct trace *trace)
 {
+    if (!METRICS_COUNT) {
+        return;
+    }
     struct route_metrics **metrics = route ? &route->metrics : &s->unmatched[method];
     if (!*metrics) {
         *metrics = calloc(1, sizeof **metrics);
@@ -71,17 +82,17 @@ void stats_answer(struct stats *s, struct route *route, enum method method, int 
     struct metric *m =
         *metrics ? find_duration(*metrics, route ? route->pattern : "", name, status) : NULL;
     if (m) { // without memory an answer goes uncounted
-        metric_observe_us(m, duration_us);
+        metric_observe_traced_us(m, duration_us, trace);
     }
 }
 
 static void destroy_route_metrics(struct route_metrics **metrics)
 {
     for (size_t i = 0; *metrics && i <= STATUSES_MAX; i++) {
-        struct metric *m = (*metrics)->statuses[i].duration;
-        if (m) {
-            metrics_unregister(m);
-            free(m);
+        struct duration *d = (*metrics)->statuses[i].duration;
+        if (d) {
+            metrics_unregister(&d->metric);
+            free(d);
         }
     }
     free(*metrics);
@@ -132,7 +143,17 @@ static int64_t read_number(void *data)
 
 static int64_t read_waiting(void *data)
 {
-    return (int64_t)((const struct lane *)data)->n_waiting;
+    return (int64_t)lane_waiting(data);
+}
+
+static int64_t read_overloaded(void *data)
+{
+    const struct lane *lane = data;
+    int64_t n = 0;
+    for (int i = 0; lane->queue && i < FRAME_CLASSES; i++) {
+        n += lane->queue->classes[i].n > 0 && lane->queue->classes[i].overloaded;
+    }
+    return n;
 }
 
 static int64_t read_workers(void *data)
@@ -163,6 +184,66 @@ static void add_read(struct metric *m, enum metric_type type, const char *name, 
     add(m, type, name, help, labels);
 }
 
+static int64_t read_in_flight(void *data)
+{
+    const struct stats_class *c = data;
+    return lane_in_flight(c->lane, c->load);
+}
+
+static int64_t read_credit(void *data)
+{
+    const struct stats_class *c = data;
+    return lane_credit(c->balancer, c->lane, c->load);
+}
+
+static const char *const classes[FRAME_CLASSES] = {
+#define X(symbol, number, name) [number] = "class=\"" name "\"",
+    FRAME_CLASS_TABLE(X)
+#undef X
+};
+
+static void add_class(struct stats *s, size_t service, enum frame_class load)
+{
+    struct stats_class *c = &s->services[service].classes[load];
+    c->balancer = s->balancer;
+    c->lane = &s->balancer->lanes[service];
+    c->load = load;
+    (void)snprintf(c->labels, sizeof c->labels, "%s,%s", s->services[service].labels,
+                   classes[load]);
+    add_read(
+        &c->in_flight, METRIC_GAUGE, "sluice_gateway_in_flight",
+        "Requests that the workers of a service have from this gateway, by what they need most.",
+        c->labels, read_in_flight, c);
+    add_read(
+        &c->credit, METRIC_GAUGE, "sluice_gateway_credit_free",
+        "Requests more that the workers of a service would be sent now, by the credit they gave.",
+        c->labels, read_credit, c);
+}
+
+static void add_overload(struct stats *s, struct balancer *balancer)
+{
+    static const char *const reasons[] = {
+#define X(symbol, name) name,
+        SHED_REASONS(X)
+#undef X
+    };
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        add_read(&s->sent[i], METRIC_COUNTER, "sluice_gateway_admitted_total",
+                 "Requests sent to a worker, by what they need most of it.", classes[i],
+                 read_number, &balancer->counts.sent[i]);
+    }
+    for (size_t r = 0; r < SHED_REASONS_COUNT; r++) {
+        for (size_t p = 0; p < WAIT_PRIORITIES_COUNT; p++) {
+            char *labels = s->shed_labels[r][p];
+            (void)snprintf(labels, sizeof s->shed_labels[r][p], "reason=\"%s\",priority=\"%s\"",
+                           reasons[r], wait_priority_name((enum wait_priority)p));
+            add_read(&s->shed[r][p], METRIC_COUNTER, "sluice_gateway_shed_total",
+                     "Requests that waited for a worker and were given up.", labels, read_number,
+                     &balancer->counts.shed[r][p]);
+        }
+    }
+}
+
 void stats_init(struct stats *s, const struct router *router, struct balancer *balancer)
 {
     memset(s, 0, sizeof *s);
@@ -181,10 +262,11 @@ void stats_init(struct stats *s, const struct router *router, struct balancer *b
                  balancer_counters[i].help, NULL, read_number,
                  (char *)&balancer->counts + balancer_counters[i].offset);
     }
+    add_overload(s, balancer);
     add(&s->requests_active, METRIC_GAUGE, "http_server_active_requests",
         "Requests being worked on.", NULL);
-    add(&s->connections, METRIC_GAUGE, "sluice_gateway_connections", "Open client connections.",
-        NULL);
+    add(&s->connections, METRIC_GAUGE, "sluice_gateway_open_connections",
+        "Open client connections.", NULL);
     add(&s->connections_total, METRIC_COUNTER, "sluice_gateway_connections_total",
         "Connections accepted.", NULL);
     add(&s->cancels, METRIC_COUNTER, "sluice_gateway_cancels_total",
@@ -203,23 +285,48 @@ void stats_init(struct stats *s, const struct router *router, struct balancer *b
         "Workers refused because their key is another service's.", NULL);
     add(&s->revocations, METRIC_COUNTER, "sluice_gateway_revocations_total",
         "Revocations heard of.", NULL);
-    add(&s->queue_wait, METRIC_HISTOGRAM, "sluice_gateway_wait_seconds",
-        "Time that requests waited for a worker with credit.", NULL);
-    add(&s->worker_time, METRIC_HISTOGRAM, "sluice_gateway_worker_seconds",
-        "Time from sending a request to a worker to its reply.", NULL);
+}
+
+static void add_service(struct stats *s, size_t index)
+{
+    struct stats_service *service = &s->services[index];
+    struct lane *lane = &s->balancer->lanes[index];
+    (void)snprintf(service->labels, sizeof service->labels, "service=\"%s\"",
+                   s->router->services[index]->name);
+    add(&service->wait, METRIC_HISTOGRAM, "sluice_gateway_wait_seconds",
+        "Time that requests waited for a worker with credit.", service->labels);
+    service->worker_time.exemplars = &service->worker_time_exemplars;
+    add(&service->worker_time, METRIC_HISTOGRAM, "sluice_gateway_worker_seconds",
+        "Time from sending a request to a worker to its reply.", service->labels);
+    add_read(&service->waiting, METRIC_GAUGE, "sluice_gateway_waiting",
+             "Requests waiting for a worker.", service->labels, read_waiting, lane);
+    add_read(&service->overloaded, METRIC_GAUGE, "sluice_gateway_overloaded",
+             "Classes of a service's requests of which more come than its workers take.",
+             service->labels, read_overloaded, lane);
+    add_read(&service->workers, METRIC_GAUGE, "sluice_gateway_workers", "Workers that serve.",
+             service->labels, read_workers, lane);
+    for (size_t load = 0; load < FRAME_CLASSES; load++) {
+        add_class(s, index, (enum frame_class)load);
+    }
+}
+
+static void remove_service(struct stats_service *service)
+{
+    struct metric *plain[] = { &service->wait, &service->worker_time, &service->waiting,
+                               &service->overloaded, &service->workers };
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        metrics_unregister(plain[i]);
+    }
+    for (size_t load = 0; load < FRAME_CLASSES; load++) {
+        metrics_unregister(&service->classes[load].in_flight);
+        metrics_unregister(&service->classes[load].credit);
+    }
 }
 
 void stats_follow_services(struct stats *s)
 {
     for (; s->n_services < s->router->n_services; s->n_services++) {
-        size_t i = s->n_services;
-        char *labels = s->service_labels[i];
-        (void)snprintf(labels, sizeof s->service_labels[i], "service=\"%s\"",
-                       s->router->services[i]->name);
-        add_read(&s->waiting[i], METRIC_GAUGE, "sluice_gateway_waiting",
-                 "Requests waiting for a worker.", labels, read_waiting, &s->balancer->lanes[i]);
-        add_read(&s->workers[i], METRIC_GAUGE, "sluice_gateway_workers", "Workers that serve.",
-                 labels, read_workers, &s->balancer->lanes[i]);
+        add_service(s, s->n_services);
     }
 }
 
@@ -228,7 +335,7 @@ void stats_fini(struct stats *s, struct router *router)
     struct metric *single[] = { &s->requests_active, &s->connections,   &s->connections_total,
                                 &s->cancels,         &s->tokens_cached, &s->tokens_verified,
                                 &s->keys_known,      &s->keys_asked,    &s->revocations,
-                                &s->queue_wait,      &s->worker_time,   &s->foreign_workers };
+                                &s->foreign_workers };
     for (size_t i = 0; i < sizeof single / sizeof *single; i++) {
         metrics_unregister(single[i]);
     }
@@ -238,9 +345,14 @@ void stats_fini(struct stats *s, struct router *router)
     for (size_t i = 0; i < sizeof s->balancer_counts / sizeof *s->balancer_counts; i++) {
         metrics_unregister(&s->balancer_counts[i]);
     }
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        metrics_unregister(&s->sent[i]);
+    }
+    for (size_t i = 0; i < SHED_REASONS_COUNT * WAIT_PRIORITIES_COUNT; i++) {
+        metrics_unregister(&s->shed[i / WAIT_PRIORITIES_COUNT][i % WAIT_PRIORITIES_COUNT]);
+    }
     for (size_t i = 0; i < s->n_services; i++) {
-        metrics_unregister(&s->waiting[i]);
-        metrics_unregister(&s->workers[i]);
+        remove_service(&s->services[i]);
     }
     for (size_t i = 0; i < router->n_routes; i++) {
         destroy_route_metrics(&router->routes[i]->metrics);

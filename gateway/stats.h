@@ -33,6 +33,25 @@ enum stats_refusal {
         STATS_REFUSED_COUNT
 };
 
+// One class of requests of one service.
+struct stats_class {
+    const struct balancer *balancer;
+    const struct lane *lane;
+    enum frame_class load;
+    struct metric in_flight, credit;
+    char labels[96];
+};
+
+// One service's, registered when it appears.
+struct stats_service {
+    struct metric waiting, overloaded, workers;
+    struct metric wait;        // for a worker with credit
+    struct metric worker_time; // from sending to the reply
+    struct metric_exemplars worker_time_exemplars;
+    struct stats_class classes[FRAME_CLASSES];
+    char labels[64];
+};
+
 struct stats {
     struct balancer *balancer;
     struct route_metrics *unmatched[METHOD_COUNT + 1]; // answers to requests without a route
@@ -40,11 +59,11 @@ struct stats {
     struct metric requests_active, connections, connections_total, cancels, tokens_cached,
         tokens_verified, keys_known, keys_asked;
     struct metric foreign_workers; // refused
-    struct metric revocations, queue_wait, worker_time;
+    struct metric revocations;
     struct metric balancer_counts[10];
-    struct metric waiting[SERVICES_MAX]; // registered as services appear
-    struct metric workers[SERVICES_MAX];
-    char service_labels[SERVICES_MAX][64];
+    struct metric sent[FRAME_CLASSES], shed[SHED_REASONS_COUNT][WAIT_PRIORITIES_COUNT];
+    char shed_labels[SHED_REASONS_COUNT][WAIT_PRIORITIES_COUNT][48];
+    struct stats_service services[SERVICES_MAX]; // by their index
     size_t n_services;
     const struct router *router;
 };
@@ -52,12 +71,12 @@ struct stats {
 void stats_init(struct stats *s, const struct router *router, struct balancer *balancer);
 void stats_fini(struct stats *s, struct router *router);
 
-// Registers the gauges of services that appeared since the last call.
+// Registers the metrics of services that appeared since the last call.
 void stats_follow_services(struct stats *s);
 
-// One answer. route may be NULL.
+// One answer. route may be NULL; trace is the request's.
 void stats_answer(struct stats *s, struct route *route, enum method method, int status,
-                  int64_t duration_us);
+                  int64_t duration_us, const struct trace *trace);
 
 static inline void stats_refuse(struct stats *s, enum stats_refusal reason)
 {

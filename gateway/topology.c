@@ -13,10 +13,10 @@ static void append_string(struct buf *b, const char *name, const char *value)
 static int64_t oldest_waiting_ms(const struct lane *lane)
 {
     int64_t oldest_us = 0, now_us = clock_mono_us();
-    for (int i = 0; i < 2; i++) {
-        const struct job *job = lane->head[i];
-        if (job && (oldest_us == 0 || job->submitted_us < oldest_us)) {
-            oldest_us = job->submitted_us;
+    for (int i = 0; lane->queue && i < FRAME_CLASSES; i++) {
+        const struct waiter *w = lane->queue->classes[i].oldest;
+        if (w && (oldest_us == 0 || w->since_us < oldest_us)) {
+            oldest_us = w->since_us;
         }
     }
     return oldest_us ? (now_us - oldest_us) / 1000 : 0;
@@ -35,7 +35,7 @@ static void append_worker(struct buf *b, const struct worker *w)
                w->in_flight);
     buf_printf(b,
                ",\"oldest_here_ms\":%lld,\"oldest_there_ms\":%u,\"silent_ms\":%lld,\"schema\":\"",
-               w->first ? (long long)(now_ms - w->first->sent_ms) : 0, w->oldest_ms,
+               w->first ? (long long)(now_ms - w->first->sent_us / 1000) : 0, w->oldest_ms,
                (long long)(now_ms - w->heard_ms));
     buf_append_json(b, w->table->hello.schema);
     buf_append_z(b, "\"}");
@@ -47,7 +47,7 @@ static void append_service(struct buf *b, const struct gateway *g, const struct 
     buf_printf(b,
                "{\"service\":\"%s\",\"serving\":%zu,\"waiting\":%zu,\"oldest_waiting_ms\":%lld,"
                "\"schemas\":[",
-               service->name, balancer_serving(&g->balancer, service), lane->n_waiting,
+               service->name, balancer_serving(&g->balancer, service), lane_waiting(lane),
                (long long)oldest_waiting_ms(lane));
     bool first = true;
     for (size_t i = 0; i < TABLES_MAX; i++) {

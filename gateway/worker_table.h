@@ -26,9 +26,11 @@ struct worker {
     uint32_t heartbeat_ms;
     uint32_t credit;    // requests that may be in flight
     uint32_t in_flight; // flights below, those given up included
-    uint32_t oldest_ms; // age of its oldest request, by its last PONG
-    bool unreachable;   // the last send failed; until it is heard of again
-    int64_t heard_ms;   // when something came from it, monotonic
+    uint32_t class_credit[FRAME_CLASSES],
+        class_flights[FRAME_CLASSES]; // of them, by class of route
+    uint32_t oldest_ms;               // age of its oldest request, by its last PONG
+    bool unreachable;                 // the last send failed; until it is heard of again
+    int64_t heard_ms;                 // when something came from it, monotonic
     int64_t pinged_ms;
     int64_t sent_ms;             // when something was sent to it
     struct flight *first, *last; // its requests, oldest first

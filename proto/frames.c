@@ -117,7 +117,7 @@ int frame_open(struct reader *r, enum frame_type *ret_type, uint32_t *ret_fields
 
 static void encode_route(struct buf *b, const struct frame_route *f)
 {
-    writer_map(b, 12);
+    writer_map(b, 14);
     writer_key(b, "method");
     writer_str(b, f->method);
     writer_key(b, "pattern");
@@ -145,6 +145,10 @@ static void encode_route(struct buf *b, const struct frame_route *f)
     writer_bool(b, f->sensitive);
     writer_key(b, "internal");
     writer_bool(b, f->internal);
+    writer_key(b, "class");
+    writer_int(b, f->load);
+    writer_key(b, "low");
+    writer_bool(b, f->low);
 }
 
 static void encode_problem(struct buf *b, const struct frame_problem *f)
@@ -160,10 +164,19 @@ static void encode_problem(struct buf *b, const struct frame_problem *f)
     writer_str(b, f->meaning);
 }
 
+static void encode_pairs(struct buf *b, const struct frame_pair *pairs, size_t n)
+{
+    writer_map(b, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        writer_str(b, pairs[i].name);
+        writer_str(b, pairs[i].value);
+    }
+}
+
 void frame_hello_encode(struct buf *b, const struct frame_hello *f)
 {
     begin(b, FRAME_HELLO, 1);
-    writer_map(b, 11);
+    writer_map(b, 13);
     writer_key(b, "protocol");
     writer_int(b, f->protocol);
     writer_key(b, "service");
@@ -191,11 +204,11 @@ void frame_hello_encode(struct buf *b, const struct frame_hello *f)
         encode_problem(b, &f->problems[i]);
     }
     writer_key(b, "schemas");
-    writer_map(b, (uint32_t)f->n_schemas);
-    for (size_t i = 0; i < f->n_schemas; i++) {
-        writer_str(b, f->schemas[i].name);
-        writer_str(b, f->schemas[i].value);
-    }
+    encode_pairs(b, f->schemas, f->n_schemas);
+    writer_key(b, "summary");
+    writer_str(b, f->summary);
+    writer_key(b, "events");
+    encode_pairs(b, f->events, f->n_events);
 }
 
 static bool is(struct str key, const char *name)
@@ -234,6 +247,12 @@ static int decode_route_member(struct reader *r, struct str key, struct frame_ro
         return reader_bool(r, &f->sensitive);
     } else if (is(key, "internal")) {
         return reader_bool(r, &f->internal);
+    } else if (is(key, "class")) {
+        int rc = read_limited(r, FRAME_CLASSES - 1, &v);
+        f->load = rc ? FRAME_CLASSES : (enum frame_class)v;
+        return rc;
+    } else if (is(key, "low")) {
+        return reader_bool(r, &f->low);
     }
     return reader_skip(r);
 }
@@ -245,10 +264,14 @@ static int decode_route(struct reader *r, struct frame_route *f)
     if (reader_map(r, &members)) {
         return -EBADMSG;
     }
+    f->load = FRAME_CLASSES;
     for (uint32_t i = 0; i < members; i++) {
         if (reader_str(r, &key) || decode_route_member(r, key, f)) {
             return -EBADMSG;
         }
+    }
+    if (f->load == FRAME_CLASSES) {
+        f->load = f->write ? FRAME_CLASS_WRITE : FRAME_CLASS_READ;
     }
     return f->method.n && f->pattern.n ? 0 : -EBADMSG;
 }
@@ -304,18 +327,18 @@ static int decode_problems(struct reader *r, struct frame_hello *f)
     return 0;
 }
 
-static int decode_schemas(struct reader *r, struct frame_hello *f)
+static int decode_pairs(struct reader *r, uint32_t max, struct frame_pair *pairs, size_t *ret_n)
 {
     uint32_t count;
-    if (reader_map(r, &count) || count > FRAME_MAX_SCHEMAS) {
+    if (reader_map(r, &count) || count > max) {
         return -EBADMSG;
     }
     for (uint32_t i = 0; i < count; i++) {
-        if (reader_str(r, &f->schemas[i].name) || reader_str(r, &f->schemas[i].value)) {
+        if (reader_str(r, &pairs[i].name) || reader_str(r, &pairs[i].value)) {
             return -EBADMSG;
         }
     }
-    f->n_schemas = count;
+    *ret_n = count;
     return 0;
 }
 
@@ -345,7 +368,11 @@ static int decode_hello_member(struct reader *r, struct str key, struct frame_he
     } else if (is(key, "problems")) {
         return decode_problems(r, f);
     } else if (is(key, "schemas")) {
-        return decode_schemas(r, f);
+        return decode_pairs(r, FRAME_MAX_SCHEMAS, f->schemas, &f->n_schemas);
+    } else if (is(key, "summary")) {
+        return reader_str(r, &f->summary);
+    } else if (is(key, "events")) {
+        return decode_pairs(r, FRAME_MAX_EVENTS, f->events, &f->n_events);
     }
     return reader_skip(r);
 }
@@ -535,6 +562,50 @@ void frame_number_encode(struct buf *b, enum frame_type type, uint64_t number)
 int frame_number_decode(struct reader *r, uint32_t fields, uint64_t *ret_number)
 {
     return fields < 1 ? -EBADMSG : reader_uint(r, ret_number);
+}
+
+void frame_credit_encode(struct buf *b, enum frame_type type, const struct frame_credit *f)
+{
+    begin(b, type, 2);
+    writer_uint(b, f->credit);
+    writer_array(b, FRAME_CLASSES);
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        writer_uint(b, f->classes[i]);
+    }
+}
+
+// A number that may be larger than anybody needs.
+static int read_count(struct reader *r, uint32_t *ret)
+{
+    uint64_t n;
+    if (reader_uint(r, &n)) {
+        return -EBADMSG;
+    }
+    *ret = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    return 0;
+}
+
+int frame_credit_decode(struct reader *r, uint32_t fields, struct frame_credit *ret)
+{
+    uint32_t n = 0;
+    if (fields < 1 || read_count(r, &ret->credit)) {
+        return -EBADMSG;
+    }
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        ret->classes[i] = ret->credit;
+    }
+    if (fields < 2) {
+        return 0;
+    }
+    if (reader_array(r, &n) || n > 16) {
+        return -EBADMSG;
+    }
+    for (uint32_t i = 0, count; i < n; i++) {
+        if (read_count(r, i < FRAME_CLASSES ? &ret->classes[i] : &count)) {
+            return -EBADMSG;
+        }
+    }
+    return 0;
 }
 
 void frame_plain_encode(struct buf *b, enum frame_type type)

@@ -24,6 +24,7 @@
 #define FRAME_MAX_HEADERS 16
 #define FRAME_MAX_PROBLEMS 64
 #define FRAME_MAX_SCHEMAS 64
+#define FRAME_MAX_EVENTS 64
 
 enum frame_type {
     FRAME_HELLO = 1,
@@ -60,6 +61,20 @@ enum frame_body {
     FRAME_BODY_MERGE_PATCH = 2 // application/merge-patch+json or MessagePack
 };
 
+// What a request needs most of a worker. A worker says for each how many requests it takes. The name is
+// the value of the label `class` of metrics. X(symbol, number on the wire, name)
+#define FRAME_CLASS_TABLE(X)                                     \
+    X(READ, 0, "read")       /* answered in the worker's loop */ \
+    X(WRITE, 1, "write")     /* changes the store */             \
+    X(COMPUTE, 2, "compute") /* computes for long */
+
+enum frame_class {
+#define X(symbol, number, name) FRAME_CLASS_##symbol = (number),
+    FRAME_CLASS_TABLE(X)
+#undef X
+    FRAME_CLASSES = 3
+};
+
 struct frame_pair {
     struct str name;
     struct str value;
@@ -79,6 +94,8 @@ struct frame_route {
     struct str operation;   // OpenAPI Operation Object, JSON
     bool sensitive;         // its body or its answer holds credentials
     bool internal;          // for the gateway's own questions; no client reaches it
+    enum frame_class load;  // FRAME_CLASSES: not said; then by `write`
+    bool low;               // what can be done without first when there is too much of everything
 };
 
 struct frame_problem {
@@ -103,6 +120,9 @@ struct frame_hello {
     size_t n_problems;
     struct frame_pair schemas[FRAME_MAX_SCHEMAS];      // components.schemas: name, JSON
     size_t n_schemas;
+    struct str summary;     // what the service is for, one line; may be empty
+    struct frame_pair events[FRAME_MAX_EVENTS];        // that it publishes: topic, AsyncAPI Message Object, JSON
+    size_t n_events;
 };
 
 struct frame_welcome {
@@ -144,6 +164,11 @@ struct frame_reply {
     struct str body;         // MessagePack; p == NULL: none. With status >= 400 a problem (PROTOCOL.md 2.6)
 };
 
+struct frame_credit {
+    uint32_t credit;                 // requests that may be in flight
+    uint32_t classes[FRAME_CLASSES]; // of each class; when it is not said: as many as credit
+};
+
 struct frame_pong {
     uint64_t token;          // of the PING
     uint32_t oldest_ms;      // age of the oldest request it works on; 0: none
@@ -168,6 +193,9 @@ void frame_request_encode(struct buf *b, const struct frame_request *f);
 FRAME_CHECK int frame_request_decode(struct reader *r, uint32_t fields, struct frame_request *ret);
 void frame_reply_encode(struct buf *b, const struct frame_reply *f);
 FRAME_CHECK int frame_reply_decode(struct reader *r, uint32_t fields, struct frame_reply *ret);
+// READY and CREDIT.
+void frame_credit_encode(struct buf *b, enum frame_type type, const struct frame_credit *f);
+FRAME_CHECK int frame_credit_decode(struct reader *r, uint32_t fields, struct frame_credit *ret);
 void frame_pong_encode(struct buf *b, const struct frame_pong *f);
 FRAME_CHECK int frame_pong_decode(struct reader *r, uint32_t fields, struct frame_pong *ret);
 
@@ -179,8 +207,8 @@ void frame_return_encode(struct buf *b, uint64_t id, struct str reason);
 FRAME_CHECK int frame_return_decode(struct reader *r, uint32_t fields, uint64_t *ret_id,
                                     struct str *ret_reason);
 
-// Frames with one number: READY and CREDIT {credit}, CANCEL {id}, PING {token}, ROLE {enum
-// frame_role}.
+// Frames with one number: CANCEL {id}, PING {token}, ROLE {enum frame_role}. READY and CREDIT begin
+// like one.
 void frame_number_encode(struct buf *b, enum frame_type type, uint64_t number);
 FRAME_CHECK int frame_number_decode(struct reader *r, uint32_t fields, uint64_t *ret_number);
 

@@ -494,7 +494,19 @@ static void schema_type(const struct field *f, const char *type, struct buf *b)
                type);
 }
 
-static void schema_field(const struct field *f, struct buf *b)
+// What is embedded may be part of answers, too, whose schema is open: a closed one closes it here.
+static void schema_embedded(const struct field *f, bool closed, struct buf *b)
+{
+    const char *name = f->sub->name, *end = closed ? ",\"unevaluatedProperties\":false" : "";
+    if (f->kind == FIELD_LIST) {
+        buf_printf(b, ",\"items\":{\"$ref\":\"#/components/schemas/%s\"%s}", name, end);
+    } else {
+        // Wrapped, because beside a reference AsyncAPI does not see the description.
+        buf_printf(b, "\"allOf\":[{\"$ref\":\"#/components/schemas/%s\"}]%s", name, end);
+    }
+}
+
+static void schema_field(const struct field *f, bool closed, struct buf *b)
 {
     buf_printf(b, "\"%s\":{", f->name);
     switch (f->kind) {
@@ -514,11 +526,11 @@ static void schema_field(const struct field *f, struct buf *b)
         buf_append_z(b, ",\"format\":\"date-time\"");
         break;
     case FIELD_OBJECT:
-        buf_printf(b, "\"$ref\":\"#/components/schemas/%s\"", f->sub->name);
+        schema_embedded(f, closed, b);
         break;
     case FIELD_LIST:
         schema_type(f, "array", b);
-        buf_printf(b, ",\"items\":{\"$ref\":\"#/components/schemas/%s\"}", f->sub->name);
+        schema_embedded(f, closed, b);
         schema_limits(f, "minItems", "maxItems", b);
         break;
     }
@@ -527,12 +539,12 @@ static void schema_field(const struct field *f, struct buf *b)
     buf_append_z(b, "\"}");
 }
 
-void message_schema(const struct message *m, struct buf *b)
+void message_schema(const struct message *m, bool closed, struct buf *b)
 {
     buf_append_z(b, "{\"type\":\"object\",\"properties\":{");
     for (size_t k = 0; k < m->n_fields; k++) {
         buf_append_z(b, k ? "," : "");
-        schema_field(&m->fields[k], b);
+        schema_field(&m->fields[k], closed, b);
     }
     buf_append_z(b, "},\"required\":[");
     bool first = true;
@@ -542,5 +554,5 @@ void message_schema(const struct message *m, struct buf *b)
             first = false;
         }
     }
-    buf_append_z(b, "],\"additionalProperties\":false}");
+    buf_append_z(b, closed ? "],\"additionalProperties\":false}" : "]}");
 }

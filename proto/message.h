@@ -110,8 +110,10 @@ void message_pack(const struct message *m, const void *object, struct buf *b);
 void message_json(const struct message *m, const void *object, struct buf *b);
 
 // Writes the message's JSON Schema, with references to #/components/schemas/<name> for embedded
-// messages.
-void message_schema(const struct message *m, struct buf *b);
+// messages. closed: with members that the table does not have it is refused, also within what it
+// embeds, as message_unpack() does it with requests. Otherwise more may come some day, and a reader
+// ignores what it does not know, as message_unpack_lenient() does it with events and answers.
+void message_schema(const struct message *m, bool closed, struct buf *b);
 
 #define MESSAGE_S_(name, ...) struct str name;
 #define MESSAGE_I_(name, ...) int64_t name;

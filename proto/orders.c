@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tables of the orders service's messages; their fields are in the header.
+// The tables of the orders service's messages and events; their fields are in the header.
 #include "proto/orders.h"
 
 #define MESSAGE_SELF_ struct money
@@ -57,3 +57,5 @@ MESSAGE_DEFINE(order_history, ORDER_HISTORY_FIELDS)
 #define MESSAGE_SELF_ struct archived_order
 MESSAGE_DEFINE(archived_order, ARCHIVED_ORDER_FIELDS)
 #undef MESSAGE_SELF_
+
+const struct event_kind orders_events[ORDERS_EVENT_COUNT] = { ORDERS_EVENTS(EVENT_KIND_ROW) };

@@ -3,7 +3,7 @@
 #ifndef PROTO_ORDERS_H
 #define PROTO_ORDERS_H
 
-#include "proto/message.h"
+#include "proto/event_kind.h"
 
 // Lines that one order may have. Bounds the size of an order, its event and its transaction.
 #define ORDER_MAX_LINES 50
@@ -112,5 +112,20 @@ MESSAGE_DECLARE(order_history, ORDER_HISTORY_FIELDS)
     O(order, REQUIRED, order, "The order in its last state")                          \
     L(history, REQUIRED, 0, 16, order_step, "Its steps, oldest first")
 MESSAGE_DECLARE(archived_order, ARCHIVED_ORDER_FIELDS)
+
+#define ORDERS_EVENTS(E)                                                              \
+    E(PRODUCT_CREATED, "orders.product.created", product, "sku of the product", "A product was added") \
+    E(PRODUCT_UPDATED, "orders.product.updated", product, "sku of the product",       \
+      "A product was changed by an admin; orders change its stock without this")      \
+    E(ORDER_PLACED, "orders.order.placed", order, "id of the order", "An order was placed") \
+    E(ORDER_PAID, "orders.order.paid", order, "id of the order", "An order was paid") \
+    E(ORDER_SHIPPED, "orders.order.shipped", order, "id of the order", "An order was sent") \
+    E(ORDER_DELIVERED, "orders.order.delivered", order, "id of the order", "An order arrived") \
+    E(ORDER_CANCELLED, "orders.order.cancelled", order, "id of the order",            \
+      "An order was cancelled, and its stock given back")                             \
+    E(ORDER_ARCHIVED, "orders.order.archived", order, "id of the order",              \
+      "A finished order left the store for an archive file; this is its last event")
+enum orders_event { ORDERS_EVENTS(EVENT_KIND_NUMBER) ORDERS_EVENT_COUNT };
+extern const struct event_kind orders_events[ORDERS_EVENT_COUNT];
 
 #endif

@@ -76,6 +76,9 @@
       "No worker of this service is there at the moment. Retry-After says when to try again.")              \
     X(STORE_UNAVAILABLE, "store-unavailable", 503, "Store unavailable",                                     \
       "The service's store cannot take writes at the moment. Nothing was changed.")                         \
+    X(OUTBOX_FULL, "outbox-full", 503, "Too many events wait",                                              \
+      "The event queue takes no events at the moment, and as many as may be wait for it. Nothing was "      \
+      "changed. Retry-After says when to try again.")                                                       \
     X(DEADLINE_EXCEEDED, "deadline-exceeded", 504, "Deadline exceeded",                                     \
       "The answer was not there in time. A write may still have been done.")
 

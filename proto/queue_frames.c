@@ -185,7 +185,7 @@ int queue_publish_decode(struct reader *r, uint32_t fields, struct queue_publish
 
 void queue_published_encode(struct buf *b, const struct queue_published *f)
 {
-    begin(b, QUEUE_PUBLISHED, 7);
+    begin(b, QUEUE_PUBLISHED, 8);
     writer_uint(b, f->request);
     writer_uint(b, f->first_seq);
     writer_uint(b, f->last_seq);
@@ -193,6 +193,7 @@ void queue_published_encode(struct buf *b, const struct queue_published *f)
     writer_uint(b, f->stored);
     writer_uint(b, f->duplicates);
     writer_bool(b, f->durable);
+    writer_uint(b, f->took_us);
 }
 
 int queue_published_decode(struct reader *r, uint32_t fields, struct queue_published *ret)
@@ -201,6 +202,10 @@ int queue_published_decode(struct reader *r, uint32_t fields, struct queue_publi
     if (fields < 7 || reader_uint(r, &f.request) || reader_uint(r, &f.first_seq) ||
         reader_uint(r, &f.last_seq) || reader_uint(r, &f.producer_seq) || read_u32(r, &f.stored) ||
         read_u32(r, &f.duplicates) || reader_bool(r, &f.durable)) {
+        return -EBADMSG;
+    }
+    f.took_us = 0;
+    if (fields > 7 && read_u32(r, &f.took_us)) {
         return -EBADMSG;
     }
     *ret = f;

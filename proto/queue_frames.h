@@ -82,6 +82,7 @@ struct queue_published {
     uint32_t stored;       // new
     uint32_t duplicates;   // stored before
     bool durable;          // fdatasync returned before this was sent
+    uint32_t took_us;      // from its arrival until it was stored; 0: an older queue
 };
 
 enum queue_start {

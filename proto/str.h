@@ -46,4 +46,27 @@ static inline bool str_starts(struct str s, struct str prefix)
     return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
 }
 
+// Without blanks and tabs (RFC 9110's OWS) at either end.
+static inline struct str str_trim(struct str s)
+{
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
+        s = (struct str){ s.p + 1, s.n - 1 };
+    }
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) {
+        s.n--;
+    }
+    return s;
+}
+
+// Takes the first line off, and returns it without its end, a newline; the last one may have none.
+// rest has something in it.
+static inline struct str str_take_line(struct str *rest)
+{
+    const char *end = (const char *)memchr(rest->p, '\n', rest->n);
+    struct str line = { rest->p, end ? (size_t)(end - rest->p) : rest->n };
+    size_t used = line.n + (end ? 1 : 0);
+    *rest = (struct str){ rest->p + used, rest->n - used };
+    return line;
+}
+
 #endif

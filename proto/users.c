@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The tables of the users service's messages; their fields are in the header.
+// The tables of the users service's messages and events; their fields are in the header.
 #include "proto/users.h"
 
 #define MESSAGE_SELF_ struct user
@@ -57,3 +57,5 @@ MESSAGE_DEFINE(api_key_check, API_KEY_CHECK_FIELDS)
 #define MESSAGE_SELF_ struct api_key_owner
 MESSAGE_DEFINE(api_key_owner, API_KEY_OWNER_FIELDS)
 #undef MESSAGE_SELF_
+
+const struct event_kind users_events[USERS_EVENT_COUNT] = { USERS_EVENTS(EVENT_KIND_ROW) };

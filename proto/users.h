@@ -3,7 +3,7 @@
 #ifndef PROTO_USERS_H
 #define PROTO_USERS_H
 
-#include "proto/message.h"
+#include "proto/event_kind.h"
 
 // A user as the API shows it and as users.user.* events carry it.
 #define USER_FIELDS(S, I, B, T, O, L)                                           \
@@ -102,5 +102,15 @@ MESSAGE_DECLARE(api_key_check, API_KEY_CHECK_FIELDS)
     S(scope, REQUIRED, 1, 400, LINE, "What it may do")                          \
     T(expires_at, OPTIONAL, "From when on it is refused; absent: never")
 MESSAGE_DECLARE(api_key_owner, API_KEY_OWNER_FIELDS)
+
+#define USERS_EVENTS(E)                                                         \
+    E(USER_CREATED, "users.user.created", user, "id of the user", "An account was made") \
+    E(USER_UPDATED, "users.user.updated", user, "id of the user", "An account was changed") \
+    E(USER_DELETED, "users.user.deleted", user_deleted, "id of the user",       \
+      "An account was deleted; whoever keeps something of it removes that")     \
+    E(SESSION_REVOKED, "users.session.revoked", session_revoked, "id of the user", \
+      "Access tokens of one session, or of all of a user, are refused from now on")
+enum users_event { USERS_EVENTS(EVENT_KIND_NUMBER) USERS_EVENT_COUNT };
+extern const struct event_kind users_events[USERS_EVENT_COUNT];
 
 #endif

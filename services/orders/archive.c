@@ -158,12 +158,13 @@ static int flush(struct run *r)
 
 static int publish(struct run *r)
 {
+    const struct event_kind *kind = &orders_events[EVENT_ORDER_ARCHIVED];
     struct order *o = &r->order.order;
     struct buf data;
     o->version++; // above every version that was seen: to readers of the events it is one more change
     buf_init(&data, QUEUE_MAX_EVENT_BYTES - 2048); // the rest of an event is far below 2 KiB
-    message_pack(&order_message, o, &data);
-    struct event e = { .topic = STR(ARCHIVE_TOPIC),
+    message_pack(kind->message, o, &data);
+    struct event e = { .topic = str_of(kind->topic),
                        .key = o->id,
                        .subject = o->id,
                        .source = STR("/sluice/orders"),

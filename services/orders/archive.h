@@ -18,8 +18,6 @@ struct db;
 #define ARCHIVE_BATCH 500                    // orders in one run: other writes wait for about 10 ms
 #define ARCHIVE_MAX_BYTES (16 * 1024 * 1024) // of one run's lines; a run that reaches it ends early
 
-#define ARCHIVE_TOPIC "orders.order.archived"
-
 // Sets where archives are and how long orders stay after they were finished. 0, or -ENAMETOOLONG.
 __attribute__((warn_unused_result)) int archive_configure(const char *home, int64_t keep_ms);
 

@@ -6,15 +6,15 @@
 
 struct state {
     const char *name;
-    const char *topic;
+    enum orders_event event;
 };
 
 static const struct state states[ORDER_STATUS_COUNT] = {
-    [ORDER_PLACED] = { "placed", "orders.order.placed" },
-    [ORDER_PAID] = { "paid", "orders.order.paid" },
-    [ORDER_SHIPPED] = { "shipped", "orders.order.shipped" },
-    [ORDER_DELIVERED] = { "delivered", "orders.order.delivered" },
-    [ORDER_CANCELLED] = { "cancelled", "orders.order.cancelled" },
+    [ORDER_PLACED] = { "placed", EVENT_ORDER_PLACED },
+    [ORDER_PAID] = { "paid", EVENT_ORDER_PAID },
+    [ORDER_SHIPPED] = { "shipped", EVENT_ORDER_SHIPPED },
+    [ORDER_DELIVERED] = { "delivered", EVENT_ORDER_DELIVERED },
+    [ORDER_CANCELLED] = { "cancelled", EVENT_ORDER_CANCELLED },
 };
 
 #define FROM(status) (1u << (status))
@@ -45,10 +45,10 @@ const char *order_status_name(enum order_status status)
     return states[status].name;
 }
 
-const char *order_status_topic(enum order_status status)
+const struct event_kind *order_status_event(enum order_status status)
 {
     assert((unsigned)status < ORDER_STATUS_COUNT);
-    return states[status].topic;
+    return &orders_events[states[status].event];
 }
 
 int order_status_parse(struct str name, enum order_status *ret_status)

@@ -12,7 +12,7 @@
 #ifndef ORDERS_ORDER_STATES_H
 #define ORDERS_ORDER_STATES_H
 
-#include "proto/str.h"
+#include "proto/orders.h"
 
 // The numbers are stored: they never change their meaning.
 enum order_status {
@@ -45,10 +45,9 @@ const struct order_rule *order_rule(enum order_move move);
 // Whether the rule leads on from this state.
 bool order_rule_fits(const struct order_rule *rule, enum order_status from);
 
-// Name of a state, as the API and events show it; and the topic of the event that tells of reaching
-// it.
+// Name of a state, as the API and events show it; and the event that tells of reaching it.
 const char *order_status_name(enum order_status status);
-const char *order_status_topic(enum order_status status);
+const struct event_kind *order_status_event(enum order_status status);
 
 // The state with this name: 0, or -EINVAL.
 __attribute__((warn_unused_result)) int order_status_parse(struct str name,

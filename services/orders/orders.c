@@ -130,7 +130,7 @@ static int store_order(struct call *c, struct draft *d)
         }
     }
     int rc = orders_store_add_order(call_db(c), o);
-    return rc ? rc : call_event(c, order_status_topic(ORDER_PLACED), o->id, &order_message, o);
+    return rc ? rc : call_event(c, order_status_event(ORDER_PLACED), o->id, o);
 }
 
 // Everything is looked at before anything is changed, in one transaction that no other write can
@@ -307,8 +307,7 @@ static int move_order(struct call *c, enum order_move move)
     rc = rc < 0 ? rc
                 : orders_store_move(call_db(c), o, rule->to, call_principal(c)->id, call_now_ms(c),
                                     call_arena(c));
-    rc = rc ? rc
-            : call_event(c, order_status_topic(rule->to), o->order.id, &order_message, &o->order);
+    rc = rc ? rc : call_event(c, order_status_event(rule->to), o->order.id, &o->order);
     if (rc) {
         return rc;
     }

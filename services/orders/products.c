@@ -31,7 +31,7 @@ int products_create(struct call *c)
                             "There is a product %.*s already; change it with PATCH.",
                             STR_ARG(p.sku));
     }
-    rc = rc ? rc : call_event(c, "orders.product.created", p.sku, &product_message, &p);
+    rc = rc ? rc : call_event(c, &orders_events[EVENT_PRODUCT_CREATED], p.sku, &p);
     if (rc) {
         return rc;
     }
@@ -71,7 +71,7 @@ static int store_change(struct call *c, struct stored_product *stored)
     p->version++;
     p->updated_at = call_now_ms(c);
     int rc = orders_store_change_product(call_db(c), stored);
-    return rc ? rc : call_event(c, "orders.product.updated", p->sku, &product_message, p);
+    return rc ? rc : call_event(c, &orders_events[EVENT_PRODUCT_UPDATED], p->sku, p);
 }
 
 int products_change(struct call *c)

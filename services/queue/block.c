@@ -15,9 +15,12 @@ struct block *block_of_frame(struct buf *frame, uint64_t topics)
         return NULL;
     }
     struct frame f = frame_view((const uint8_t *)frame->data);
-    *b = (struct block){ f.first_seq, f.first_seq + f.count,
-                         topics,      (uint8_t *)frame->data,
-                         frame->len,  NULL };
+    *b = (struct block){ .first_seq = f.first_seq,
+                         .next_seq = f.first_seq + f.count,
+                         .topics = topics,
+                         .data = (uint8_t *)frame->data,
+                         .bytes = frame->len,
+                         .memory = sizeof *b + frame->cap };
     buf_init(frame, frame->max); // its memory is the block's now
     return b;
 }
@@ -114,8 +117,12 @@ void block_read(struct block_read *r)
         return;
     }
     size_t kept = keep_valid(r, data);
-    *r->block =
-        (struct block){ r->ref.first_seq, r->ref.next_seq, r->ref.topics, data, kept, NULL };
+    *r->block = (struct block){ .first_seq = r->ref.first_seq,
+                                .next_seq = r->ref.next_seq,
+                                .topics = r->ref.topics,
+                                .data = data,
+                                .bytes = kept,
+                                .memory = sizeof *r->block + r->ref.bytes };
 }
 
 // Opens the next frame; its first event has the sequence c->seq then.

@@ -15,6 +15,9 @@ struct block {
     uint64_t topics; // see struct record_index
     uint8_t *data;   // frames, one after the other; owned
     size_t bytes;
+    size_t
+        memory;  // that the block takes with its data, which has room to spare; places not counted
+    bool missed; // it was read because somebody needs it, who has not got it yet; see cache.h
     struct block_place *places; // of its events, by sequence; made when one is looked for; owned
 };
 

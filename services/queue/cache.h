@@ -27,10 +27,10 @@ void cache_fini(struct cache *c);
 // A block that was just written. Takes it.
 void cache_push(struct cache *c, struct block *b);
 
-// A block that was read. Takes it.
+// A block that was read, as somebody missed it: counted as such. Takes it.
 void cache_add(struct cache *c, struct block *b);
 
-// The block that has this sequence, or NULL.
+// The block that has this sequence, counted as a hit; or NULL.
 struct block *cache_find(struct cache *c, uint64_t seq);
 
 #endif

@@ -85,7 +85,7 @@ refuse(struct calls *cs, const struct call *c, enum refusal reason, const char *
     va_start(args, format);
     (void)vsnprintf(detail, sizeof detail, format, args); // a cut sentence is better than none
     va_end(args);
-    metric_add(&stats.refused[reason], 1);
+    stats_refuse(c->peer, reason, detail);
     buf_reset(&cs->frame);
     queue_word_encode(&cs->frame, QUEUE_REFUSED, c->request, 0, str_of(refusal_word(reason)),
                       str_of(detail));

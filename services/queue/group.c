@@ -78,10 +78,14 @@ static void forget_runs_before(struct runs *r, uint64_t seq)
     }
 }
 
-// Whether seq, which is at or before the first run's end, is in it.
-static bool runs_begin_with(const struct runs *r, uint64_t seq)
+// For a seq at the begin of them, where the cursor is.
+static bool runs_have(const struct runs *r, uint64_t seq)
 {
-    return r->at < r->n && r->items[r->at].first <= seq && seq <= r->items[r->at].last;
+    size_t at = r->at;
+    while (at < r->n && r->items[at].last < seq) {
+        at++;
+    }
+    return at < r->n && r->items[at].first <= seq;
 }
 
 // Most are added at the end.
@@ -126,14 +130,18 @@ void group_skip(struct group *g, uint64_t seq)
     forget_runs_before(&g->done, seq);
 }
 
+bool group_wants(const struct group *g, uint64_t seq, struct str topic)
+{
+    return !runs_have(&g->done, seq) && group_config_wants(&g->config, topic) &&
+           (last_pending(g) < seq || !pending_find(&g->pending, seq));
+}
+
 int group_take(struct group *g, uint64_t seq, struct str topic, struct str key,
                struct pending **ret_event)
 {
     assert(seq >= g->cursor && group_has_room(g));
     *ret_event = NULL;
-    forget_runs_before(&g->done, seq);
-    if (!runs_begin_with(&g->done, seq) && group_config_wants(&g->config, topic) &&
-        (last_pending(g) < seq || !pending_find(&g->pending, seq))) {
+    if (group_wants(g, seq, topic)) {
         uint64_t hash = g->config.order == GROUP_ORDER_KEY ? pending_key_of(key) : 0;
         *ret_event = pending_add(&g->pending, seq, hash);
         if (!*ret_event) {

@@ -57,6 +57,7 @@ struct group {
     struct group_config config;
     struct pending_table pending;
     uint64_t cursor;   // the next event to look at
+    uint64_t waits_at; // the cursor, if that event is known to wait for a member; 0: it is not known
     struct runs done;  // settled at or behind the cursor, as the log says
     struct run *acked; // settled, and the log was not told; in order of settling
     size_t n_acked, cap_acked;
@@ -93,6 +94,9 @@ uint64_t group_topics(struct group *g, const struct catalog *catalog);
 // (group_has_room()).
 GROUP_CHECK int group_take(struct group *g, uint64_t seq, struct str topic, struct str key,
                            struct pending **ret_event);
+
+// Whether group_take() would make the event at the cursor pending.
+bool group_wants(const struct group *g, uint64_t seq, struct str topic);
 
 // Moves the cursor to seq over what is not there or not wanted.
 void group_skip(struct group *g, uint64_t seq);

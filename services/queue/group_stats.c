@@ -58,6 +58,7 @@ struct group_stats {
     const struct journal *journal;
     struct metric metrics[N_SERIES];
     struct source sources[N_SERIES];
+    struct metric settle_seconds;
     char labels[N_SERIES][LABELS_SIZE];
 };
 
@@ -157,7 +158,17 @@ struct group_stats *group_stats_new(const struct group *g, const struct journal 
                                          .data = &s->sources[i] };
         metrics_register(&s->metrics[i]);
     }
+    s->settle_seconds = (struct metric)METRIC_HISTOGRAM_INIT(
+        "sluice_queue_group_settle_seconds",
+        "Of each range of events that a member settled, since it was sent the first of them.",
+        s->labels[ID_LAG]); // the group alone
+    metrics_register(&s->settle_seconds);
     return s;
+}
+
+void group_stats_settled(struct group_stats *s, int64_t took_us)
+{
+    metric_observe_us(&s->settle_seconds, took_us);
 }
 
 void group_stats_destroy(struct group_stats **s)
@@ -166,6 +177,7 @@ void group_stats_destroy(struct group_stats **s)
         for (int i = 0; i < N_SERIES; i++) {
             metrics_unregister(&(*s)->metrics[i]);
         }
+        metrics_unregister(&(*s)->settle_seconds);
         free(*s);
         *s = NULL;
     }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "proto/writer.h"
 #include "services/queue/group_stats.h"
 #include "services/queue/groups_impl.h"
@@ -206,6 +207,7 @@ void groups_collect(struct buf *b, void *groups)
 void groups_changed(struct groups *gs, struct group *g)
 {
     g->active = true;
+    g->waits_at = 0; // what it wants may be another
     publisher_want(gs->options.publisher);
     groups_start_tick(gs);
     gs->options.on_ready(gs->options.data);
@@ -255,7 +257,7 @@ static void answer(struct groups *gs, struct client *c, struct str bytes)
 
 static void tell(struct groups *gs, const struct member *m, const char *what, uint32_t events)
 {
-    if (operations_are_watched(gs->options.operations)) {
+    if (operations_are_heard(gs->options.operations)) {
         struct queue_operation op = { .what = str_of(what),
                                       .group = str_of(m->group->config.name),
                                       .client = m->client->peer,
@@ -320,7 +322,7 @@ static struct member *find_member(const struct client *c, uint64_t number)
 static void refuse(struct groups *gs, uint32_t peer, uint64_t number, enum refusal reason,
                    const char *detail)
 {
-    metric_add(&stats.refused[reason], 1);
+    stats_refuse(peer, reason, detail);
     buf_reset(&gs->frame);
     queue_word_encode(&gs->frame, QUEUE_REFUSED, number, 0, str_of(refusal_word(reason)),
                       str_of(detail));
@@ -367,6 +369,8 @@ static struct group *check_join(struct groups *gs, uint32_t peer, uint64_t numbe
 static void set_window(struct groups *gs, struct member *m, uint32_t window)
 {
     m->window = window;
+    log_debug("member %" PRIu64 " of group %s, client %u, takes up to %u events at once", m->number,
+              m->group->config.name, m->client->peer, window);
     buf_reset(&gs->frame);
     queue_pair_encode(&gs->frame, QUEUE_JOINED, m->number, 0);
     if (buf_ok(&gs->frame)) {
@@ -461,7 +465,10 @@ static uint32_t settle(struct groups *gs, struct member *m, const struct queue_s
         uint32_t n = group_settle(m->group, m, &s, &f->ranges[i], &took_us);
         settled += n;
         *ret_stale += f->ranges[i].events > n ? f->ranges[i].events - n : 0;
-        if (operations_are_watched(gs->options.operations)) {
+        if (n && m->group->stats) {
+            group_stats_settled(m->group->stats, took_us);
+        }
+        if (operations_are_heard(gs->options.operations)) {
             tell_settled(gs, m, f, &f->ranges[i], n, took_us);
         }
     }

@@ -129,11 +129,23 @@ static void set_lost(struct step *s, uint64_t to)
     group_skip(s->group, to);
 }
 
+// What an event is about, and its key; about what nobody wants, if it cannot be read or is expired.
+static struct str topic_of(const struct groups *gs, bool expires,
+                           const struct queue_event_entry *event, struct str *ret_key)
+{
+    struct str topic;
+    if (event_decode_route(event->event, &topic, ret_key) ||
+        (expires && journal_is_expired(gs->options.journal, event->seq, event->event))) {
+        topic = *ret_key = STR("$");
+    }
+    return topic;
+}
+
 // Looks at one event at the cursor. False: stops.
 static bool look(struct groups *gs, struct step *s, const struct queue_event_entry *event,
                  enum stop *ret_stop)
 {
-    struct str topic, key;
+    struct str key;
     struct pending *e;
     if (event->seq > s->group->cursor) {
         set_lost(s, event->seq);
@@ -148,10 +160,7 @@ static bool look(struct groups *gs, struct step *s, const struct queue_event_ent
     if (!group_may_take(s->group)) {
         return false;
     }
-    if (event_decode_route(event->event, &topic, &key) ||
-        (s->expires && journal_is_expired(gs->options.journal, event->seq, event->event))) {
-        topic = key = STR("$"); // nobody wants it
-    }
+    struct str topic = topic_of(gs, s->expires, event, &key);
     if (group_take(s->group, event->seq, topic, key, &e)) {
         return false; // out of memory: the next tick tries again
     }
@@ -184,30 +193,45 @@ static bool look_through(struct groups *gs, struct step *s, const struct block *
     return true;
 }
 
+// As find_block() for the block at the cursor; 1: it was passed over, as the group wants nothing of it.
+static int block_at_cursor(struct groups *gs, struct group *g, struct block **ret_block,
+                           struct block_ref *ret_ref, size_t *looked_at)
+{
+    int status = find_block(gs, g->cursor, ret_block, ret_ref);
+    if (status == -ENOENT) {
+        if (ret_ref->removed) {
+            group_skip(g, ret_ref->next_seq); // a hole, as readers skip it
+            return 1;
+        }
+        return status;
+    }
+    uint64_t there = *ret_block ? (*ret_block)->topics : ret_ref->topics;
+    if ((there & group_topics(g, &gs->options.journal->catalog)) == 0) {
+        group_skip(g, *ret_block ? (*ret_block)->next_seq : ret_ref->next_seq);
+        *looked_at += SKIP_COST;
+        return 1;
+    }
+    return status;
+}
+
 // Gets over one block, or into it. False: stops.
 static bool go_on(struct groups *gs, struct step *s, enum stop *ret_stop)
 {
     struct group *g = s->group;
-    uint64_t topics = group_topics(g, &gs->options.journal->catalog);
     struct block *b;
     if (g->cursor >= gs->options.journal->next_seq || !group_may_take(g)) {
         *ret_stop = STOP_END;
         return false;
     }
-    int status = find_block(gs, g->cursor, &b, &s->ref);
-    if (status == -ENOENT && s->ref.removed) {
-        group_skip(g, s->ref.next_seq); // a hole, as readers skip it
-        return true;
-    } else if (status == -ENOENT) {
+    int status = block_at_cursor(gs, g, &b, &s->ref, &s->looked_at);
+    if (status > 0) {
+        *ret_stop = STOP_STEP;
+        return s->looked_at < GROUPS_STEP_BYTES;
+    }
+    if (status == -ENOENT) {
         set_lost(s, s->ref.next_seq);
         *ret_stop = STOP_LOST;
         return false;
-    }
-    if (((b ? b->topics : s->ref.topics) & topics) == 0) {
-        group_skip(g, b ? b->next_seq : s->ref.next_seq);
-        s->looked_at += SKIP_COST;
-        *ret_stop = STOP_STEP;
-        return s->looked_at < GROUPS_STEP_BYTES;
     }
     if (status == -EAGAIN) {
         *ret_stop = STOP_LOAD;
@@ -305,9 +329,58 @@ static uint32_t allowance(const struct groups *gs)
     return room > delivered ? (uint32_t)(room - delivered) : 0;
 }
 
+// --- Groups without members
+
+// Goes through a block as far as it holds nothing that the group wants. False: stops.
+static bool pass_unwanted(struct groups *gs, struct group *g, const struct block *b,
+                          size_t *looked_at)
+{
+    struct block_cursor cursor = block_cursor_at(b, g->cursor);
+    bool expires = journal_has_expired(gs->options.journal, g->cursor);
+    struct queue_event_entry event;
+    while (block_cursor_next(&cursor, &event)) {
+        struct str key;
+        bool wanted = group_wants(g, event.seq, topic_of(gs, expires, &event, &key));
+        if (event.seq > g->cursor || wanted) {
+            g->waits_at = g->cursor; // for a member, or for one who can be told what is lost
+            return false;
+        }
+        group_skip(g, event.seq + 1);
+        *looked_at += event.event.n;
+    }
+    return g->cursor == b->next_seq;
+}
+
+// Passes over events that a group does not want while nobody is there, so that its lag is about those
+// that it does, and the log need not keep the others for it. Returns the bytes looked at.
+static size_t go_on_alone(struct groups *gs, struct group *g)
+{
+    size_t looked_at = 0;
+    while (g->cursor < gs->options.journal->next_seq && g->cursor != g->waits_at) {
+        struct block *b;
+        struct block_ref ref;
+        int status = block_at_cursor(gs, g, &b, &ref, &looked_at);
+        if (status == -EAGAIN) {
+            (void)loader_read(gs->options.loader, &ref); // and then it goes on
+            break;
+        }
+        if (status < 0 || (status == 0 && !pass_unwanted(gs, g, b, &looked_at))) {
+            break;
+        }
+        if (looked_at >= GROUPS_STEP_BYTES) {
+            return looked_at; // the rest in its next turn
+        }
+    }
+    g->active = false;
+    return looked_at;
+}
+
 // One step of one group. Returns the bytes looked at.
 static size_t serve(struct groups *gs, struct group *g)
 {
+    if (!g->members && !g->config.paused) {
+        return go_on_alone(gs, g);
+    }
     struct step s = { .group = g, .now_us = clock_mono_us() };
     uint32_t allowed = allowance(gs);
     s.member = g->config.paused || !allowed ? NULL : group_next_member(g, may_send, gs);
@@ -471,7 +544,7 @@ void groups_wake(struct groups *gs)
 {
     bool any = false;
     for (struct group *g = gs->first; g; g = g->next) {
-        if (g->members || pending_count(&g->pending, PENDING_DYING)) {
+        if (g->members || g->cursor != g->waits_at || pending_count(&g->pending, PENDING_DYING)) {
             g->active = any = true;
         }
     }

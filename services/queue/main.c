@@ -23,7 +23,8 @@ static const struct config_option options[] = {
       .kind = CONFIG_DURATION,
       .offset = offsetof(struct server_config, retention_ms),
       .fallback = "7d",
-      .help = "events older than this are removed, by whole segments; 0s: none are" },
+      .help = "events older than this are removed, by whole segments; 0s: none are. "
+              "A clock that jumps forward makes none old" },
     { .name = "SLUICE_QUEUE_RETENTION_BYTES",
       .kind = CONFIG_BYTES,
       .offset = offsetof(struct server_config, retention_bytes),
@@ -112,8 +113,9 @@ static int read_retention(struct process *process, struct server_config *config,
                                               (uint64_t)config->retention_count,
                                               (uint64_t)config->retention_bytes };
     config->retention = retention;
-    if (retention_init(retention, &general, config->retention_topics, error)) {
-        process_fail(process, EXIT_CONFIG, "SLUICE_QUEUE_RETENTION_TOPICS: %s", error);
+    int status = retention_init(retention, &general, config->retention_topics, error);
+    if (status) {
+        process_fail(process, process_status_of(status), "SLUICE_QUEUE_RETENTION_TOPICS: %s", error);
         return 1;
     }
     return 0;
@@ -140,8 +142,8 @@ static int run(int argc, char **argv)
     int opened = read_retention(process, &config, &retention);
     opened = opened ? opened : server_open(process, &config, &server);
     if (opened < 0) {
-        process_fail(process, EXIT_CONFIG, "cannot open %s/queue: %s", config.common.home,
-                     strerror(-opened));
+        process_fail(process, process_status_of(opened), "cannot open %s/queue: %s",
+                     config.common.home, strerror(-opened));
     }
     status = process_run(&process);
     server_destroy(&server);

@@ -2,6 +2,7 @@
 #include "services/queue/operations.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include "common/clock.h"
 
@@ -58,8 +59,22 @@ void operations_forget(struct operations *o, const struct client *c)
     }
 }
 
+// What concerns events comes as often as they do; who comes and goes must not be lost in it.
+static void log_operation(const struct queue_operation *op)
+{
+    static struct log_site events, members;
+    log_write_at(op->first_seq ? &events : &members, LEVEL_DEBUG, NULL,
+                 "%.*s: client %" PRIu64 ", group \"%.*s\", %u events, %" PRIu64 " to %" PRIu64
+                 ", attempt %u",
+                 STR_ARG(op->what), op->client, STR_ARG(op->group), op->events, op->first_seq,
+                 op->last_seq, op->attempt);
+}
+
 void operations_tell(struct operations *o, struct queue_operation op)
 {
+    if (log_enabled(LEVEL_DEBUG)) {
+        log_operation(&op);
+    }
     if (o->n == 0) {
         return;
     }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// What the queue does, told to those who watch (PROTOCOL.md 3.10). Costs one comparison while nobody
-// does. What is told in one loop turn goes out together; what a watcher has no room for is dropped
-// and counted. Nothing is kept.
+// What the queue does, told to those who watch (PROTOCOL.md 3.10), and to the log at the level debug.
+// Costs two comparisons while nobody hears it. What is told in one loop turn goes out together; what
+// a watcher has no room for is dropped and counted. Nothing is kept.
 #ifndef QUEUE_OPERATIONS_H
 #define QUEUE_OPERATIONS_H
 
+#include "common/log.h"
 #include "proto/queue_frames.h"
 #include "services/queue/clients.h"
 
@@ -42,9 +43,10 @@ bool operations_unwatch(struct operations *o, const struct client *c, uint64_t s
 // The client's connection is gone.
 void operations_forget(struct operations *o, const struct client *c);
 
-static inline bool operations_are_watched(const struct operations *o)
+// Whether anybody hears of operations: a watcher, or the log at the level debug. To spare making them.
+static inline bool operations_are_heard(const struct operations *o)
 {
-    return o->n > 0;
+    return o->n > 0 || log_enabled(LEVEL_DEBUG);
 }
 
 // Tells of one operation; at_ms is filled in.

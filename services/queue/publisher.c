@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "services/queue/committer.h"
 #include "services/queue/permissions.h"
 #include "services/queue/stats.h"
@@ -26,6 +27,7 @@ struct answer {
         reply; // first_seq and last_seq: places in the batch, from 1, until it is stored
     struct producer *producer; // NULL: none
     uint64_t first;            // its first producer sequence; 0: it had no entries
+    int64_t arrived_us;        // monotonic
 };
 
 // An event of the queue's own, and who waits for it.
@@ -112,7 +114,7 @@ static void send_scratch(struct publisher *p, uint32_t peer)
 static void send_refused(struct publisher *p, uint32_t peer, uint64_t request, enum refusal reason,
                          const char *detail)
 {
-    metric_add(&stats.refused[reason], 1);
+    stats_refuse(peer, reason, detail);
     queue_word_encode(&p->scratch, QUEUE_REFUSED, request, 0, str_of(refusal_word(reason)),
                       str_of(detail));
     send_scratch(p, peer);
@@ -134,14 +136,20 @@ static void tell_published(struct publisher *p, const struct answer *a,
 // Answers everything in a stored batch.
 static void send_published(struct publisher *p, const struct batch *b, uint64_t first_seq)
 {
+    int64_t now_us = clock_mono_us();
     for (size_t i = 0; i < b->n_answers; i++) {
         struct queue_published reply = b->answers[i].reply;
         if (reply.stored) {
             reply.first_seq += first_seq - 1;
             reply.last_seq += first_seq - 1;
         }
-        if (operations_are_watched(p->options.operations)) {
+        if (operations_are_heard(p->options.operations)) {
             tell_published(p, &b->answers[i], &reply);
+        }
+        int64_t took_us = now_us - b->answers[i].arrived_us;
+        reply.took_us = took_us < UINT32_MAX ? (uint32_t)took_us : UINT32_MAX;
+        if (reply.stored || reply.duplicates) { // else it was a question
+            metric_observe_us(&stats.publish_seconds, took_us);
         }
         queue_published_encode(&p->scratch, &reply);
         send_scratch(p, b->answers[i].peer);
@@ -414,7 +422,8 @@ static bool gather(struct batch *b, uint32_t peer, const struct queue_publish *f
     struct answer a = { .peer = peer,
                         .reply = { .request = f->request, .durable = true },
                         .producer = producer,
-                        .first = f->n_entries ? f->entries[0].producer_seq : 0 };
+                        .first = f->n_entries ? f->entries[0].producer_seq : 0,
+                        .arrived_us = clock_mono_us() };
     uint64_t highest = producer ? producer->accepted_seq : 0;
     size_t len = b->frame.len, bytes = 0;
     if (!reserve(b)) {
@@ -645,6 +654,10 @@ static void on_stored(struct publisher *p, struct batch *b)
         stats_count_commit(b->count);
         metric_add(&stats.published, b->count);
         metric_add(&stats.published_bytes, (int64_t)b->event_bytes);
+        log_debug("stored %u events from %" PRIu64 " on for %zu publishers: write %" PRId64
+                  " us, sync %" PRId64 " us",
+                  b->count, p->append.first_seq, b->n_answers, p->append.write_us,
+                  p->append.sync_us);
         send_published(p, b, p->append.first_seq);
         struct block *block = block_of_frame(&b->frame, b->topics);
         if (block) { // else it is read from the file when it is wanted

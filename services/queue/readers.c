@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/log.h"
 #include "services/queue/stats.h"
 
 #define MAX_CREDIT (UINT64_C(1) << 40) // more is no more; keeps sums from wrapping
@@ -80,6 +81,8 @@ static void remove_sub(struct readers *r, struct subscription *s)
     }
     *at = s->next_of_client;
     s->client->n_subscriptions--;
+    log_debug("subscription %" PRIu64 " of client %u is over, before event %" PRIu64,
+              s->wanted.subscription, s->client->peer, s->next_seq);
     unlink_sub(r, s);
     r->n--;
     subscription_destroy(&s);
@@ -443,7 +446,7 @@ static void on_tick(uv_timer_t *timer)
 static void refuse(struct readers *r, uint32_t peer, uint64_t subscription, enum refusal reason,
                    const char *detail)
 {
-    metric_add(&stats.refused[reason], 1);
+    stats_refuse(peer, reason, detail);
     buf_reset(&r->frame);
     queue_word_encode(&r->frame, QUEUE_REFUSED, subscription, 0, str_of(refusal_word(reason)),
                       str_of(detail));
@@ -552,6 +555,9 @@ void readers_subscribe(struct readers *r, uint32_t peer, int fd, const struct qu
     c->n_subscriptions++;
     r->n++;
     append_sub(r, s, SUB_READY);
+    log_debug("client %u subscribes, number %" PRIu64 ", from event %" PRIu64
+              ", with credit for %" PRIu64,
+              peer, s->wanted.subscription, s->next_seq, s->credit);
     r->options.on_ready(r->options.data);
 }
 
@@ -568,6 +574,8 @@ void readers_grant(struct readers *r, uint32_t peer, uint64_t subscription, uint
     struct subscription *s = find(clients_find(r->options.clients, peer), subscription);
     if (s) { // else it has ended meanwhile
         s->credit = more < MAX_CREDIT - s->credit ? s->credit + more : MAX_CREDIT;
+        log_debug("subscription %" PRIu64 " of client %u has credit for %" PRIu64 " more: %" PRIu64,
+                  subscription, peer, more, s->credit);
         unblock(r, s);
     }
 }

@@ -39,6 +39,7 @@ enum gauge {
     LAST_SEQ,
     SUBSCRIPTIONS,
     BEHIND,
+    CACHE_BYTES,
     N_GAUGES
 };
 
@@ -217,7 +218,7 @@ static void on_removed(uv_work_t *work, int status)
 
 static void expire(struct server *s)
 {
-    journal_expire(s->journal, s->config->retention, clock_wall_ms(), groups_need_from(s->groups),
+    journal_expire(s->journal, s->config->retention, clock_aging_ms(), groups_need_from(s->groups),
                    &s->removal);
     stats_count_removal(&s->removal);
     groups_expire(s->groups, journal_first_seq(s->journal));
@@ -346,6 +347,8 @@ static int64_t read_gauge(void *data)
         return (int64_t)readers_count(s->readers);
     case BEHIND:
         return (int64_t)readers_behind_most(s->readers);
+    case CACHE_BYTES:
+        return (int64_t)(s->cache.tail_bytes + s->cache.cold_bytes);
     default:
         return 0;
     }
@@ -359,7 +362,7 @@ static void register_gauges(struct server *s)
         [LOG_BYTES] = { "sluice_queue_log_bytes", "Bytes of the log on disk." },
         [LOG_EVENTS] = { "sluice_queue_log_events", "Events in the log." },
         [LOG_SEGMENTS] = { "sluice_queue_log_segments", "Segment files of the log." },
-        [ARCHIVE_SEGMENTS] = { "sluice_queue_archive_segments",
+        [ARCHIVE_SEGMENTS] = { "sluice_queue_archived_segments",
                                "Segments of the log that are archived." },
         [ARCHIVE_BYTES] = { "sluice_queue_archive_bytes",
                             "Bytes of the archived segments on disk." },
@@ -369,6 +372,9 @@ static void register_gauges(struct server *s)
         [SUBSCRIPTIONS] = { "sluice_queue_subscriptions", "Subscriptions of connected clients." },
         [BEHIND] = { "sluice_queue_behind_events",
                      "Events that the slowest subscription has not got yet." },
+        [CACHE_BYTES] = { "sluice_queue_cache_bytes",
+                          "Memory of the blocks of the log that are kept: the newest, and those "
+                          "that were read last. It grows to 64 MiB and stays." },
     };
     for (int i = 0; i < N_GAUGES; i++) {
         s->gauge_data[i] = (struct gauge_data){ s, (enum gauge)i };
@@ -435,13 +441,13 @@ static int open_socket(struct server *s, const char *endpoint)
             return status;
         }
     }
-    const struct zsocket_options options = { ZSOCKET_ROUTER, QUEUE_MAX_FRAME_BYTES, s->curve,
-                                             NULL, false };
+    const struct zsocket_options options = { ZSOCKET_ROUTER, QUEUE_MAX_FRAME_BYTES, s->curve, NULL,
+                                             false };
     int status = zsocket_open(s->loop, &options, &callbacks, &s->socket);
     status = status ? status : zsocket_bind(s->socket, endpoint);
     if (status) {
-        process_fail(s->process, EXIT_CONFIG, "SLUICE_QUEUE_BIND: cannot bind %s: %s", endpoint,
-                     strerror(-status));
+        process_fail(s->process, process_status_of(status), "SLUICE_QUEUE_BIND: cannot bind %s: %s",
+                     endpoint, strerror(-status));
     }
     return status;
 }
@@ -497,8 +503,12 @@ static void serve(struct server *s)
     char own[1100];
     if (!endpoint) {
         const char *path = process_path(s->process, "run/queue.sock", true);
-        (void)snprintf(own, sizeof own, "ipc://%s",
-                       path ? path : ""); // a longer path is refused by bind
+        if (!path) {
+            process_fail(s->process, process_status_of(-errno),
+                         "cannot listen at run/queue.sock: %s", strerror(errno));
+            return;
+        }
+        (void)snprintf(own, sizeof own, "ipc://%s", path); // a longer path is refused by bind
         endpoint = own;
     }
     if (open_socket(s, endpoint) || open_modules(s)) {
@@ -579,9 +589,9 @@ int server_open(struct process *process, const struct server_config *config,
         return -ENOMEM;
     }
     s->dir = process_path(process, "queue", false);
-    const char *lease = process_path(process, "queue/lease", true);
-    if (!s->dir || !lease) {
-        return -errno;
+    const char *lease = s->dir ? process_path(process, "queue/lease", true) : NULL;
+    if (!lease) {
+        return -errno; // of the one that failed: the second would have left its own
     }
     if (process_admin(process)) {
         int status = admin_page(process_admin(process), "/queue", write_page, s);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "services/queue/stats.h"
 
+#include "common/log.h"
+
 struct stats stats = {
     .published = METRIC_COUNTER_INIT("sluice_queue_published_events_total", "Events stored.", NULL),
     .published_bytes =
@@ -8,6 +10,10 @@ struct stats stats = {
                             "Bytes of the events stored, as their publishers encoded them.", NULL),
     .duplicates = METRIC_COUNTER_INIT("sluice_queue_duplicate_events_total",
                                       "Events left out because they were stored before.", NULL),
+    .publish_seconds = METRIC_HISTOGRAM_INIT("sluice_queue_publish_seconds",
+                                             "Of each request that published something, from its "
+                                             "arrival to its acknowledgement.",
+                                             NULL),
 #define COMMITS(label)                                                                             \
     METRIC_COUNTER_INIT("sluice_queue_commits_total",                                              \
                         "Group commits, by number of events in them.", "events=\"" label "\"")
@@ -20,6 +26,13 @@ struct stats stats = {
                                           "Time of making one group commit durable.", NULL),
     .delivered =
         METRIC_COUNTER_INIT("sluice_queue_delivered_events_total", "Events sent to readers.", NULL),
+#define BLOCKS(found)                                                                              \
+    METRIC_COUNTER_INIT("sluice_queue_block_reads_total",                                          \
+                        "Blocks of the log that were needed, by where they were found.",           \
+                        "found=\"" found "\"")
+    .cache_hits = BLOCKS("cache"),
+    .cache_misses = BLOCKS("file"),
+#undef BLOCKS
 #define X(name, word)                                                                              \
     [REFUSED_##name] = METRIC_COUNTER_INIT("sluice_queue_refused_total",                           \
                                            "Requests refused, by reason.", "reason=\"" word "\""),
@@ -56,12 +69,15 @@ static void for_each(void (*action)(struct metric *m))
     action(&stats.published);
     action(&stats.published_bytes);
     action(&stats.duplicates);
+    action(&stats.publish_seconds);
     for (size_t i = 0; i < STATS_COMMIT_SIZES; i++) {
         action(&stats.commits[i]);
     }
     action(&stats.write_seconds);
     action(&stats.sync_seconds);
     action(&stats.delivered);
+    action(&stats.cache_hits);
+    action(&stats.cache_misses);
     for (size_t i = 0; i < N_REFUSALS; i++) {
         action(&stats.refused[i]);
     }
@@ -112,4 +128,10 @@ const char *refusal_word(enum refusal r)
 #undef X
     };
     return words[r];
+}
+
+void stats_refuse(uint32_t peer, enum refusal reason, const char *detail)
+{
+    metric_add(&stats.refused[reason], 1);
+    log_debug("refused client %u: %s: %s", peer, refusal_word(reason), detail);
 }

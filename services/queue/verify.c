@@ -173,9 +173,10 @@ static int verify_segment(struct verification *v, size_t i, uint64_t *ret_next_s
     v->n_events += s->events;
     (void)fprintf(v->out,
                   "{\"segment\":\"%s\",\"first_seq\":%" PRIu64 ",\"next_seq\":%" PRIu64
-                  ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
+                  ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"end\":%" PRIu64
                   ",\"seal\":\"%s\",\"unfinished_write\":%s,\"damages\":%zu}\n",
                   v->name, s->header.first_seq, s->next_seq, s->events, s->file_bytes,
+                  s->sealed ? s->file_bytes : s->end,
                   sealed      ? seal
                   : s->sealed ? "damaged"
                               : "none",

@@ -294,33 +294,32 @@ union entity {
 };
 
 static const struct {
-    const char *topic;
-    const struct message *message;
+    const struct event_kind *kind;
     int (*apply)(struct db *db, const void *entity);
 } topics[] = {
-    { "orders.product.created", &product_message, put_product },
-    { "orders.product.updated", &product_message, put_product },
-    { "orders.order.placed", &order_message, put_order },
-    { "orders.order.paid", &order_message, put_order },
-    { "orders.order.shipped", &order_message, put_order },
-    { "orders.order.delivered", &order_message, put_order },
-    { "orders.order.cancelled", &order_message, put_order },
-    { "orders.order.archived", &order_message, remove_order },
-    { "users.user.created", &user_message, put_user },
-    { "users.user.updated", &user_message, put_user },
-    { "users.user.deleted", &user_deleted_message, remove_user },
+    { &orders_events[EVENT_PRODUCT_CREATED], put_product },
+    { &orders_events[EVENT_PRODUCT_UPDATED], put_product },
+    { &orders_events[EVENT_ORDER_PLACED], put_order },
+    { &orders_events[EVENT_ORDER_PAID], put_order },
+    { &orders_events[EVENT_ORDER_SHIPPED], put_order },
+    { &orders_events[EVENT_ORDER_DELIVERED], put_order },
+    { &orders_events[EVENT_ORDER_CANCELLED], put_order },
+    { &orders_events[EVENT_ORDER_ARCHIVED], remove_order },
+    { &users_events[EVENT_USER_CREATED], put_user },
+    { &users_events[EVENT_USER_UPDATED], put_user },
+    { &users_events[EVENT_USER_DELETED], remove_user },
 };
 
 int index_apply(struct db *db, const struct event *e, void *data)
 {
     (void)data;
     for (size_t i = 0; i < sizeof topics / sizeof *topics; i++) {
-        if (!str_eq(e->topic, str_of(topics[i].topic))) {
+        if (!str_eq(e->topic, str_of(topics[i].kind->topic))) {
             continue;
         }
         union entity entity;
         struct reader r = reader_of(e->data);
-        int rc = message_unpack_lenient(topics[i].message, &r, &entity);
+        int rc = message_unpack_lenient(topics[i].kind->message, &r, &entity);
         rc = rc ? rc : topics[i].apply(db, &entity);
         return rc < 0 ? rc : 0;
     }

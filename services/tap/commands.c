@@ -36,7 +36,8 @@ const struct command commands[TAP_N_COMMANDS] = {
                   "Without -f it ends after --interval (default 1s), or with -n after so many.",
                   FAMILY_STATE, RISK_NONE, 0, 1, ops_run },
     [TAP_TRACE] = { "trace", "ID", "what became of an event, a trace or an entity, group by group",
-                    "ID is an event's sequence or id, a trace id or traceparent, a key or a subject.",
+                    "ID is an event's sequence or id, a trace id or traceparent, a key or a subject. Of a trace, its "
+                    "spans in the processes of $SLUICE_HOME are drawn first.",
                     FAMILY_STATE, RISK_NONE, 1, 1, trace_run },
     [TAP_GROUP_LS] = { "group ls", "[GROUP]", "groups with all their settings", NULL,
                        FAMILY_GROUPS, RISK_NONE, 0, 1, group_ls },

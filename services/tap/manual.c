@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "services/tap/manual.h"
 
+#include "common/roff.h"
+
 #include <string.h>
 
 #define LEFT_BYTES 48
@@ -92,21 +94,6 @@ void manual_help(FILE *out)
     (void)fprintf(out, "\n%s", exit_status);
 }
 
-// roff reads a - as a hyphen, a \ as an escape, and a . or ' at the start of a line as a request:
-// text never begins a line here that could.
-static void roff(const char *text, FILE *out)
-{
-    for (const char *p = text; *p; p++) {
-        const char *as = *p == '\\' ? "\\e" : *p == '-' ? "\\-" : *p == '\'' ? "\\(aq" : NULL;
-        as = p == text && *p == '.' ? "\\&." : as;
-        if (as) {
-            (void)fputs(as, out);
-        } else {
-            (void)fputc(*p, out);
-        }
-    }
-}
-
 static void roff_option(const struct option_line *o, FILE *out)
 {
     (void)fputs(".TP\n\\fB", out);
@@ -114,15 +101,15 @@ static void roff_option(const struct option_line *o, FILE *out)
         (void)fprintf(out, "\\-%c\\fR, \\fB", o->id);
     }
     (void)fputs("\\-\\-", out);
-    roff(o->name, out);
+    roff_text(o->name, out);
     (void)fputs("\\fR", out);
     if (o->value) {
         (void)fputs(" \\fI", out);
-        roff(o->value, out);
+        roff_text(o->value, out);
         (void)fputs("\\fR", out);
     }
     (void)fputc('\n', out);
-    roff(o->help, out);
+    roff_text(o->help, out);
     if (o->alias) {
         (void)fprintf(out, "; also \\-\\-%s", o->alias);
     }
@@ -132,16 +119,16 @@ static void roff_option(const struct option_line *o, FILE *out)
 static void roff_command(const struct command *c, FILE *out)
 {
     (void)fprintf(out, ".TP\n\\fB%s\\fR \\fI", c->name);
-    roff(c->arguments, out);
+    roff_text(c->arguments, out);
     (void)fputs("\\fR\n", out);
-    roff(c->help, out);
+    roff_text(c->help, out);
     (void)fputs(".\n", out);
     if (c->more) {
-        roff(c->more, out);
+        roff_text(c->more, out);
         (void)fputc('\n', out);
     }
     if (risk_text(c)) {
-        roff(risk_text(c), out);
+        roff_text(risk_text(c), out);
         (void)fputc('\n', out);
     }
     (void)fputs("Options:", out);
@@ -150,7 +137,7 @@ static void roff_command(const struct command *c, FILE *out)
         if (option_lines[i].commands & UINT64_C(1) << (c - commands) &&
             option_lines[i].commands != ~UINT64_C(0)) {
             (void)fputs(" \\fB\\-\\-", out);
-            roff(option_lines[i].name, out);
+            roff_text(option_lines[i].name, out);
             (void)fputs("\\fR", out);
         }
     }
@@ -159,14 +146,13 @@ static void roff_command(const struct command *c, FILE *out)
 
 void manual_page(FILE *out)
 {
-    (void)fprintf(out,
-                  ".TH SLUICE\\-TAP 1 \"\" \"sluice %s\" \"Sluice\"\n.SH NAME\n"
-                  "sluice\\-tap \\- looks into the event queue\n.SH SYNOPSIS\n"
-                  ".B sluice\\-tap\n.I COMMAND\n[\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n"
-                  "Shows what is in the event queue, who reads it and what failed, and acts on "
-                  "it.\nLooking acknowledges nothing, moves no cursor and leaves nothing behind "
-                  "in the queue.\n",
-                  SLUICE_VERSION);
+    roff_begin("sluice-tap", "looks into the event queue", out);
+    (void)fputs(".SH SYNOPSIS\n"
+                ".B sluice\\-tap\n.I COMMAND\n[\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n"
+                "Shows what is in the event queue, who reads it and what failed, and acts on "
+                "it.\nLooking acknowledges nothing, moves no cursor and leaves nothing behind "
+                "in the queue.\n",
+                out);
     for (size_t f = 0; f < N_FAMILIES; f++) {
         (void)fprintf(out, ".SS %s\n", families[f]);
         for (size_t i = 0; i < TAP_N_COMMANDS; i++) {
@@ -180,16 +166,13 @@ void manual_page(FILE *out)
         roff_option(&option_lines[i], out);
     }
     (void)fputs(".SH EXIT STATUS\n", out);
-    roff(exit_status, out);
+    roff_text(exit_status, out);
     (void)fputs(".SH ENVIRONMENT\n.TP\n.B SLUICE_QUEUE\nWhere the queue is.\n.TP\n.B SLUICE_HOME\n"
                 "The directory of the suite, by default ./var.\n.TP\n.B NO_COLOR\nNo colours.\n"
                 ".SH EXAMPLES\n",
                 out);
     for (size_t i = 0; i < N_EXAMPLES; i++) {
-        (void)fputs(".TP\n.B ", out);
-        roff(examples[i].line, out);
-        (void)fputc('\n', out);
-        roff(examples[i].what, out);
-        (void)fputs(".\n", out);
+        roff_entry(examples[i].line, examples[i].what, out);
     }
+    roff_see_also("sluice-tap", out);
 }

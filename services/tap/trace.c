@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
 // trace: every event of an entity, a trace or a conversation, when it came, and what became of it in
 // each group. The queue's filter finds the events; dead letters are among them, as they keep subject,
-// key and traceparent.
+// key and traceparent. If all are of one trace, people are shown the whole of it first, as far as the
+// processes of the home remember it.
 #include "services/tap/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/traces_fetch.h"
+#include "common/waterfall.h"
 #include "services/tap/ask.h"
 #include "services/tap/fields.h"
 
@@ -190,6 +193,51 @@ static int show_hops(struct tap *t, const struct trace_hops *all)
     return status;
 }
 
+// The trace that was asked for, or that all the events are of. "": there is none, or several.
+static void trace_of(const struct trace_hops *h, const char *target, char id[TRACE_ID_TEXT + 1])
+{
+    struct event e;
+    struct trace t;
+    if (traces_fetch_id(target, id) == 0) {
+        return;
+    }
+    *id = '\0';
+    for (size_t i = 0; i < h->n; i++) {
+        char other[TRACE_ID_TEXT + 1] = "";
+        if (event_decode((struct str){ h->hops[i].event, h->hops[i].n }, &e) == 0 &&
+            trace_parse(e.traceparent, &t) == 0) {
+            trace_id_text(&t, other);
+        }
+        if (i == 0) {
+            memcpy(id, other, sizeof other);
+        } else if (strcmp(id, other) != 0) {
+            *id = '\0';
+            return;
+        }
+    }
+}
+
+// Draws the spans of a trace, if a process has some: those of a home that is elsewhere, or was
+// restarted, have none, and the events are shown all the same. Whether there were some.
+static bool show_spans(struct tap *t, const char *id)
+{
+    struct traces_fetch fetch;
+    struct waterfall w;
+    const char *home = getenv("SLUICE_HOME");
+    int rc = 0;
+    traces_fetch_init(&fetch, id);
+    waterfall_init(&w);
+    (void)traces_fetch_home(&fetch, home && *home ? home : "./var", NULL);
+    for (size_t i = 0; !rc && i < fetch.n; i++) {
+        rc = waterfall_add(&w, fetch.docs[i]);
+    }
+    bool some = w.n > 0;
+    waterfall_draw(&w, waterfall_columns(), t->options.color, &t->out);
+    waterfall_fini(&w);
+    traces_fetch_fini(&fetch);
+    return some;
+}
+
 static int find_hops(struct tap *t, struct trace_hops *h)
 {
     struct buf where;
@@ -215,14 +263,22 @@ static int find_hops(struct tap *t, struct trace_hops *h)
 int trace_run(struct tap *t)
 {
     struct trace_hops h = { .max = t->options.number >= 0 ? (size_t)t->options.number : TAP_LIST };
+    char id[TRACE_ID_TEXT + 1];
     int status = find_hops(t, &h);
+    bool drawn = false;
+    if (status == TAP_OK && t->options.style.format == RENDER_PRETTY) {
+        trace_of(&h, t->options.target, id);
+        drawn = *id && show_spans(t, id);
+        buf_append_z(&t->out, drawn && h.n ? "\n" : "");
+        (void)tap_flush(t);
+    }
     status = status ? status : show_hops(t, &h);
     if (status == TAP_OK) {
         tap_list_end(t);
         if (h.more) {
             (void)tap_fail(t, 0, "there are more than %zu events; -n shows more", h.max);
         }
-        status = h.n ? TAP_OK : TAP_NOTHING;
+        status = h.n || drawn ? TAP_OK : TAP_NOTHING;
     }
     free_hops(&h);
     return status;

@@ -28,10 +28,10 @@ static int reply_user(struct call *c, int status, const struct account *a)
     return call_reply(c, status, &user_message, &u);
 }
 
-static int user_event(struct call *c, const char *topic, const struct account *a)
+static int user_event(struct call *c, enum users_event kind, const struct account *a)
 {
     struct user u = user_of(a);
-    return call_event(c, topic, u.id, &user_message, &u);
+    return call_event(c, &users_events[kind], u.id, &u);
 }
 
 // Texts of validated messages fit: their limits are those of struct account.
@@ -127,7 +127,7 @@ int on_user_create_write(struct call *c)
         return call_problem(c, PROBLEM_EMAIL_TAKEN, NULL);
     }
     if (r == 0) {
-        r = user_event(c, "users.user.created", &a);
+        r = user_event(c, EVENT_USER_CREATED, &a);
     }
     if (r < 0) {
         return r;
@@ -343,7 +343,7 @@ static int store_change(struct call *c, struct account *a, bool new_role, bool n
     a->updated_ms = call_now_ms(c);
     int r = account_update(call_db(c), a);
     if (r == 0) {
-        r = user_event(c, "users.user.updated", a);
+        r = user_event(c, EVENT_USER_UPDATED, a);
     }
     if (r == 0 && (new_role || new_password)) {
         bool keep = !new_role && call_is_user(c, str_of(a->id));
@@ -407,7 +407,7 @@ int on_user_delete_write(struct call *c)
     r = account_delete(call_db(c), str_of(a.id));
     struct user_deleted e = { .id = str_of(a.id), .version = a.version + 1 };
     if (r >= 0) {
-        r = call_event(c, "users.user.deleted", e.id, &user_deleted_message, &e);
+        r = call_event(c, &users_events[EVENT_USER_DELETED], e.id, &e);
     }
     if (r >= 0) {
         r = session_revoked_event(c, e.id, STR(""));

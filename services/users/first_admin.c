@@ -2,9 +2,11 @@
 // Making the first admin.
 #include "services/users/first_admin.h"
 
+#include "common/keys.h"
 #include "common/log.h"
 #include "common/outbox.h"
 #include "services/users/accounts.h"
+#include "services/users/password.h"
 #include "services/users/strength.h"
 
 #include <errno.h>
@@ -14,7 +16,9 @@
 #define PASSWORD_MIN 8 // bytes; what user_create allows
 #define PASSWORD_MAX 256
 
-static char password[PASSWORD_MAX + 1]; // empty: there is none
+// What is kept until the account is made, by this process or another one: the password is not.
+static char hash[PASSWORD_HASH_SIZE]; // empty: there is none, or it is not made yet
+static const char *home_of_password;  // NULL: it cannot be read again
 
 // As for everybody: the name of the field, then the reason.
 static int check_strength(struct str given, char error[CONFIG_ERROR_SIZE])
@@ -28,37 +32,49 @@ static int check_strength(struct str given, char error[CONFIG_ERROR_SIZE])
     return -EINVAL;
 }
 
-int first_admin_open(struct str given, bool is_new, char error[CONFIG_ERROR_SIZE])
+static int check_size(struct str given, char error[CONFIG_ERROR_SIZE])
 {
-    if (given.n > 0 &&
-        (given.n < PASSWORD_MIN || given.n > PASSWORD_MAX || memchr(given.p, '\0', given.n))) {
+    if (given.n < PASSWORD_MIN || given.n > PASSWORD_MAX || memchr(given.p, '\0', given.n)) {
         (void)snprintf(error, CONFIG_ERROR_SIZE,
                        "the password of %s has %zu bytes; allowed are %d to %d, none of them 0",
                        FIRST_ADMIN_EMAIL, given.n, PASSWORD_MIN, PASSWORD_MAX);
         return -EINVAL;
     }
-    if (given.n > 0 && is_new && check_strength(given, error)) {
-        return -EINVAL;
-    }
-    if (given.n > 0) {
-        memcpy(password, given.p, given.n);
-    }
-    password[given.n] = '\0';
     return 0;
+}
+
+static int make_hash(struct str given, char error[CONFIG_ERROR_SIZE])
+{
+    int r = password_hash(given, hash);
+    if (r < 0) {
+        (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot hash the password of %s: %s",
+                       FIRST_ADMIN_EMAIL, strerror(-r));
+    }
+    return r;
+}
+
+int first_admin_open(struct str given, const char *home, bool is_new, char error[CONFIG_ERROR_SIZE])
+{
+    home_of_password = home;
+    hash[0] = '\0';
+    int r = given.n > 0 ? check_size(given, error) : 0;
+    r = r == 0 && given.n > 0 && is_new ? check_strength(given, error) : r;
+    return r == 0 && given.n > 0 && (is_new || !home) ? make_hash(given, error) : r;
 }
 
 void first_admin_close(void)
 {
-    sodium_memzero(password, sizeof password);
+    sodium_memzero(hash, sizeof hash);
 }
 
 static int add_event(struct db *db, const struct account *a)
 {
+    const struct event_kind *kind = &users_events[EVENT_USER_CREATED];
     struct user u = user_of(a);
     struct buf data;
     buf_init(&data, QUEUE_MAX_EVENT_BYTES);
-    message_pack(&user_message, &u, &data);
-    struct event e = { .topic = STR("users.user.created"),
+    message_pack(kind->message, &u, &data);
+    struct event e = { .topic = str_of(kind->topic),
                        .key = u.id,
                        .subject = u.id,
                        .source = STR("/sluice/users"),
@@ -78,14 +94,29 @@ static int make_account(struct db *db, int64_t now_ms)
                          .created_ms = now_ms,
                          .updated_ms = now_ms };
     uuid_v7(now_ms, a.id);
-    int r = password_hash(str_of(password), a.password);
-    if (r == 0) {
-        r = account_insert(db, &a);
-    }
+    memcpy(a.password, hash, sizeof a.password);
+    int r = account_insert(db, &a);
     if (r == 0) {
         r = add_event(db, &a);
     }
     return r == 0 ? first_admin_note(db, now_ms) : r;
+}
+
+// The account is missing from a store that was there before: the process that made the store was lost.
+static int read_again(void)
+{
+    char error[CONFIG_ERROR_SIZE];
+    struct buf text;
+    buf_init(&text, PASSWORD_MAX);
+    text.wipes = true;
+    int r = keys_read(home_of_password, "admin-password", PASSWORD_MAX, &text, error);
+    r = r == 0 ? check_size(buf_str(&text), error) : r;
+    r = r == 0 ? make_hash(buf_str(&text), error) : r;
+    buf_fini(&text);
+    if (r < 0 && r != -ENOENT) {
+        log_error("%s", error);
+    }
+    return r;
 }
 
 int on_first_admin(struct db *db, int64_t now_ms)
@@ -94,10 +125,13 @@ int on_first_admin(struct db *db, int64_t now_ms)
     if (r != 0) {
         return r < 0 ? r : 0;
     }
-    if (!password[0]) {
+    r = hash[0] ? 0 : home_of_password ? read_again() : -ENOENT;
+    if (r == -ENOENT) {
         log_error("no password for the first admin: `sluice init` makes one, or set "
                   "SLUICE_ADMIN_PASSWORD_FILE");
-        return -ENOENT;
+    }
+    if (r < 0) {
+        return r;
     }
     r = make_account(db, now_ms);
     if (r < 0) {

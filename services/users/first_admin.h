@@ -11,9 +11,12 @@
 #define FIRST_ADMIN_NAME "Administrator"
 
 // Sets the password, or that there is none (empty), which is an error only when the account has to
-// be made. is_new: it will be, so a weak password is refused. Returns 0 or -EINVAL with one line in
-// error.
-__attribute__((warn_unused_result)) int first_admin_open(struct str password, bool is_new,
+// be made. All that is kept of it is a hash; and not even that, which takes as long as a login, where it
+// can be read again: home, borrowed until the end, is where secrets/admin-password has it; NULL: it came
+// from elsewhere. After password_open(). is_new: the account will be made, so a weak password is
+// refused, and the hash is made in any case. Returns 0, -EINVAL or -ENOMEM with one line in error.
+__attribute__((warn_unused_result)) int first_admin_open(struct str password, const char *home,
+                                                         bool is_new,
                                                          char error[CONFIG_ERROR_SIZE]);
 void first_admin_close(void);
 

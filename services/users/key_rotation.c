@@ -70,10 +70,11 @@ static int read_key(const struct work *w, const char *path, struct jwk *ret)
 {
     struct buf content;
     buf_init(&content, JWK_MAX_BYTES);
+    content.wipes = true;
     int rc = file_read(path, JWK_MAX_BYTES, &content);
     if (rc == 0) {
         rc = jwk_read(buf_str(&content), ret);
-        rc = rc ? fail(w, rc, path, "not a private Ed25519 JWK") : 0;
+        rc = rc ? fail(w, rc, path, rc == -EBADMSG ? "not a private Ed25519 JWK" : NULL) : 0;
     } else if (rc != -ENOENT) {
         rc = fail(w, rc, path, NULL);
     }
@@ -86,6 +87,7 @@ static int write_key(const struct work *w, const char *path, const struct jwk *k
 {
     struct buf content;
     buf_init(&content, JWK_MAX_BYTES);
+    content.wipes = true;
     jwk_write(key, &content);
     int rc = buf_error(&content);
     rc = rc ? rc : file_replace(path, buf_str(&content), 0600);

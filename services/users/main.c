@@ -192,22 +192,18 @@ static const struct periodic periodics[] = {
 
 // --- Starting
 
-// A secret from the environment, or else from its file. -ENOENT: neither is there.
+// A secret from the environment, or else from its file; buf_fini() overwrites it. -ENOENT: neither is
+// there.
 static int read_secret(const char *given, const char *home, const char *name, struct buf *secret,
                        char error[CONFIG_ERROR_SIZE])
 {
     buf_init(secret, SECRET_MAX_BYTES);
+    secret->wipes = true;
     if (!given) {
         return keys_read(home, name, SECRET_MAX_BYTES, secret, error);
     }
     buf_append_z(secret, given);
     return buf_error(secret);
-}
-
-static void forget_secret(struct buf *secret)
-{
-    buf_wipe(secret);
-    buf_fini(secret);
 }
 
 static int open_tokens(const struct users_config *config, const char *home,
@@ -239,15 +235,27 @@ static int open_first_admin(const struct users_config *config, const char *home,
     // Without a store the account has to be made; else on_first_admin() knows whether it has.
     bool is_new = !has_store(home);
     if (r == 0 || (r == -ENOENT && !is_new)) {
-        r = first_admin_open(buf_str(&password), is_new, error);
+        r = first_admin_open(buf_str(&password), config->admin_password ? NULL : home, is_new,
+                             error);
     }
-    forget_secret(&password);
+    buf_fini(&password);
     return r;
+}
+
+// What came in variables was taken in, or has no use: nothing of it stays in memory as it came.
+static void forget_given(struct users_config *config)
+{
+    char *given[] = { config->token_key, config->admin_password };
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        if (given[i]) {
+            explicit_bzero(given[i], strlen(given[i]));
+        }
+    }
 }
 
 static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
 {
-    const struct users_config *config = data;
+    struct users_config *config = data;
     int r = password_open();
     if (r < 0) {
         (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot hash a password: %s", strerror(-r));
@@ -255,7 +263,9 @@ static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
     }
     throttle_open(config->signups);
     r = open_first_admin(config, home, error);
-    return r < 0 ? r : open_tokens(config, home, error);
+    r = r < 0 ? r : open_tokens(config, home, error);
+    forget_given(config);
+    return r;
 }
 
 static void on_close(void)
@@ -296,6 +306,8 @@ int main(int argc, char **argv)
         .n_routes = sizeof routes / sizeof *routes,
         .migrations = users_migrations,
         .n_migrations = users_n_migrations,
+        .events = users_events,
+        .n_events = USERS_EVENT_COUNT,
         .periodics = periodics,
         .n_periodics = sizeof periodics / sizeof *periodics,
         .options = options,

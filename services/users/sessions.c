@@ -40,7 +40,7 @@ int session_revoked_event(struct call *c, struct str user_id, struct str session
     if (session_id.n > 0) {
         e.head.present |= MESSAGE_BIT(session_revoked, sid);
     }
-    return call_event(c, "users.session.revoked", user_id, &session_revoked_message, &e);
+    return call_event(c, &users_events[EVENT_SESSION_REVOKED], user_id, &e);
 }
 
 static int publish_revoked(struct call *c, struct str user_id, int n,

@@ -6,17 +6,18 @@
 #include "common/keys.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/process.h"
+#include "common/watched_file.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 static struct {
     struct signing_options options;
     char path[PATH_MAX]; // of the key; empty: it was given
-    struct stat seen;    // the file when it was read last
+    struct watched_file file;
     struct token_issuer *issuer;
 } signing;
 
@@ -25,18 +26,13 @@ static struct metric failures = METRIC_COUNTER_INIT(
     "Times that secrets/signing/token.key changed and could not be used, or could not be rotated.",
     "what=\"read\"");
 
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-    return a->st_ino == b->st_ino && a->st_dev == b->st_dev && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 static int make_issuer(struct str key, struct token_issuer **ret, char error[CONFIG_ERROR_SIZE])
 {
     const struct signing_options *o = &signing.options;
     int r = token_issuer_open(key, o->issuer, o->audience, o->ttl_ms, ret);
     if (r < 0) {
-        (void)snprintf(error, CONFIG_ERROR_SIZE, "the token key is not a private Ed25519 JWK");
+        (void)snprintf(error, CONFIG_ERROR_SIZE, "the token key %s",
+                       r == -ENOMEM ? "finds no memory" : "is not a private Ed25519 JWK");
     }
     return r;
 }
@@ -45,6 +41,7 @@ static int read_issuer(struct token_issuer **ret, char error[CONFIG_ERROR_SIZE])
 {
     struct buf key;
     buf_init(&key, JWK_MAX_BYTES);
+    key.wipes = true;
     int r = keys_read(signing.options.home, "signing/token.key", JWK_MAX_BYTES, &key, error);
     r = r < 0 ? r : make_issuer(buf_str(&key), ret, error);
     buf_wipe(&key);
@@ -64,9 +61,10 @@ int signing_open(const struct signing_options *options, char error[CONFIG_ERROR_
         int n = snprintf(signing.path, sizeof signing.path, "%s/secrets/signing/token.key",
                          options->home);
         assert(n > 0 && (size_t)n < sizeof signing.path); // the home was opened already
-        // Before reading: a file that is replaced in between is read twice, never missed.
-        r = stat(signing.path, &signing.seen) < 0 && errno != ENOENT ? -errno : 0;
-        r = r < 0 ? r : read_issuer(&signing.issuer, error);
+        // Before reading: a file that is replaced in between is read twice, never missed. One that is
+        // not there cannot be read.
+        (void)watched_file_begin(&signing.file, signing.path);
+        r = read_issuer(&signing.issuer, error);
     }
     signing.options.given = NULL;
     if (r == 0) {
@@ -83,20 +81,27 @@ void signing_close(void)
     token_issuer_close(&signing.issuer);
 }
 
+static void refuse_new_key(int r, const char *error)
+{
+    metric_add(&failures, 1);
+    log_error("%s changed, but cannot be used: %s; signing with the key from before", signing.path,
+              error);
+    if (process_status_of(r) == EXIT_FAILED) {
+        watched_file_again(&signing.file, SIGNING_AGAIN_MS);
+    }
+}
+
 const struct token_issuer *signing_issuer(void)
 {
-    struct stat now;
     assert(signing.issuer);
-    if (!signing.path[0] || stat(signing.path, &now) < 0 || same_file(&now, &signing.seen)) {
+    if (!signing.path[0] || !watched_file_changed(&signing.file)) {
         return signing.issuer; // a file that is away for a moment is being replaced by hand
     }
     char error[CONFIG_ERROR_SIZE];
     struct token_issuer *issuer;
-    signing.seen = now;
-    if (read_issuer(&issuer, error) < 0) {
-        metric_add(&failures, 1);
-        log_error("%s changed, but cannot be used: %s; signing with the key from before",
-                  signing.path, error);
+    int r = read_issuer(&issuer, error);
+    if (r < 0) {
+        refuse_new_key(r, error);
         return signing.issuer;
     }
     token_issuer_close(&signing.issuer);

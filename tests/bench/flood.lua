@@ -3,7 +3,7 @@
 local n, known = 0, os.getenv("FLOOD_EMAIL")
 
 function delay()
-  return 1000 -- each connection once a second
+  return math.random(0, 2000) -- each connection once a second, and not all at the same moment
 end
 
 function request()

@@ -2,7 +2,9 @@
 // Preloaded into the processes under test: what could somebody do who has taken one over? A thread
 // of the process, made when its loop starts to run, waits for SIGRTMIN+5, then tries what no process
 // has a use for, and writes a line with the errno of each attempt (0: it worked) and at last "end"
-// to a file in $PROBE_DIR that was opened when the program started. Nothing that works does harm.
+// to a file in $PROBE_DIR that was opened when the program started. Nothing that works does harm. The log
+// writer, which is forked from the supervisor and closes its files, has the thread from its first poll(2)
+// on, and needs a $PROBE_DIR where it may make files.
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -10,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -32,6 +35,7 @@
 
 static sem_t asked;
 static FILE *answers;
+static pid_t pid_of_answers;
 static const char *home;
 static int port;
 
@@ -70,6 +74,7 @@ static void try_files(void)
                                             "queue/lease",
                                             "secrets/signing/token.key",
                                             "secrets/admin-password",
+                                            "secrets/admin-token",
                                             "secrets/cursor.key",
                                             "secrets/public/jwks.json",
                                             "secrets/curve/gateway.key_secret",
@@ -210,9 +215,32 @@ __attribute__((constructor)) static void open_answers(void)
         return;
     }
     port = (int)strtol(to, NULL, 10);
-    (void)snprintf(path, sizeof path, "%s/%d", dir, (int)getpid());
+    pid_of_answers = getpid();
+    (void)snprintf(path, sizeof path, "%s/%d", dir, (int)pid_of_answers);
     answers = fopen(path, "we");
     (void)sem_init(&asked, 0, 0);
+}
+
+static void start(void)
+{
+    pthread_t thread;
+    struct sigaction action = { .sa_handler = on_trigger, .sa_flags = SA_RESTART };
+    if (answers && sigaction(TRIGGER, &action, NULL) == 0) {
+        (void)pthread_create(&thread, NULL, probe, NULL);
+    }
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+    static int (*next)(struct pollfd *, nfds_t, int);
+    if (!next) {
+        *(void **)&next = dlsym(RTLD_NEXT, "poll");
+    }
+    if (answers && getpid() != pid_of_answers) {
+        open_answers();
+        start();
+    }
+    return next(fds, n, timeout_ms);
 }
 
 // The moment from which the process serves: the thread is as confined as those that serve.
@@ -221,11 +249,7 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
     static int (*next)(uv_loop_t *, uv_run_mode);
     if (!next) {
         *(void **)&next = dlsym(RTLD_NEXT, "uv_run");
-        pthread_t thread;
-        struct sigaction action = { .sa_handler = on_trigger, .sa_flags = SA_RESTART };
-        if (answers && sigaction(TRIGGER, &action, NULL) == 0) {
-            (void)pthread_create(&thread, NULL, probe, NULL);
-        }
+        start();
     }
     return next(loop, mode);
 }

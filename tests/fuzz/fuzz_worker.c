@@ -160,6 +160,16 @@ static int number_around(struct reader *r, enum frame_type type, uint32_t fields
     return status;
 }
 
+static int credit_around(struct reader *r, enum frame_type type, uint32_t fields, struct buf *b)
+{
+    struct frame_credit f;
+    int status = frame_credit_decode(r, fields, &f);
+    if (status == 0) {
+        frame_credit_encode(b, type, &f);
+    }
+    return status;
+}
+
 static int around(struct str frame, struct buf *b, enum frame_type *ret_type)
 {
     struct reader r = reader_of(frame);
@@ -177,6 +187,9 @@ static int around(struct str frame, struct buf *b, enum frame_type *ret_type)
         return request_around(&r, fields, b);
     case FRAME_REPLY:
         return reply_around(&r, fields, b);
+    case FRAME_READY:
+    case FRAME_CREDIT:
+        return credit_around(&r, *ret_type, fields, b);
     case FRAME_PONG:
         return pong_around(&r, fields, b);
     case FRAME_REFUSED:

@@ -360,6 +360,9 @@ def token_seeds():
         ("float", JOSE, {**OWN, "exp": 1800000900.5}),
         ("critical", {**JOSE, "crit": ["b64"], "b64": False}, OWN),
         ("jwk", {**JOSE, "jwk": {"kty": "OKP"}}, OWN),
+        ("list-alg", {**JOSE, "alg": [1] * 5}, {**OWN, "sub": ["u"]}),
+        ("list-typ", {**JOSE, "typ": [1] * 6}, {**OWN, "iss": [1] * 6}),
+        ("list-kid", {**JOSE, "kid": [1]}, {**OWN, "jti": [1] * 36}),
         ("none", {**JOSE, "alg": "none"}, OWN),
         ("kid", {**JOSE, "kid": "r"}, THEIRS),
         ("twice", JOSE, text(OWN)[:-1] + b', "role": "admin"}'),
@@ -382,12 +385,58 @@ def token_seeds():
     ]
     for number in range(1, 4):
         yield f"keys-{number}", b"\3" + text({"keys": keys[:number]})
+    for member in ("kty", "crv", "kid", "x"):
+        lists = {**keys[0], member: [1] * len(keys[0][member])}
+        yield f"keys-list-{member}", b"\3" + text({"keys": [lists]})
     yield "keys-rsa", b"\3" + text({"keys": keys[2:]})
+
+
+# --- Policy files: the documentation's example, and one mistake of each kind that the unit test has
+
+
+def policy_seeds():
+    page = (CORPUS.parents[2] / "docs/policy.md").read_text()
+    yield "example", re.search(r"```json\n(.*?)```", page, re.DOTALL)[1].encode()
+    yield "cors", b'{"cors":{"origins":["*"],"max_age":"10m","headers":["x-a"],"expose":["etag"]}}'
+    yield "trace", b'{"trace":{"trust_inbound":true,"trust_request_id":["10.0.0.0/8","fd00::/8","1.2.3.4"]}}'
+    yield "rewrite", b'{"rewrite":[{"from":"/api","to":"/"},{"from":"/api/v2","to":"/v1"}]}'
+    edits = {"set": {"x-a": "b\u0009c"}, "remove": ["etag"], "rename": {"x-b": "x-c"}}
+    rule = {"method": "POST", "path": "/v1/*", "request": {"headers": edits}, "response": {"headers": edits}}
+    yield "edits", json.dumps({"routes": [rule]}).encode()
+    mask = {"fields": ["a.b[].c", "email"], "unless_roles": ["admin", "staff"]}
+    ends = {"deprecation": "2027-01-01", "sunset": "2027-07-01T12:00:00Z", "link": "https://a.example/x"}
+    yield "mask", json.dumps({"routes": [{"path": "/", "mask": mask, "fields": True, **ends}]}).encode()
+    cases = (CORPUS.parents[1] / "unit/test_policy_file.c").read_text()
+    for number, text in enumerate(re.findall(r'^    \{ "((?:[^"\\]|\\.)*)",', cases, re.MULTILINE)):
+        yield f"mistake-{number:02}", text.encode().decode("unicode_escape").encode("latin-1")
+
+
+# --- The filter of members: paths, NUL, mode, value
+
+
+def filter_seeds():
+    page = {"items": [DATA, {"id": "o2"}], "next_cursor": "n"}
+    data = {name: value for name, value in DATA.items() if name != "raw"}
+    for name, paths, value in [
+        ("plain", "id,total.amount", data),
+        ("list", "lines[].sku,items.id", {**page, "items": [data]}),
+        ("deep", "a.b.c.d.e.f.g.h,a.b", {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": 1}}}}}}}}),
+        ("below", "tags.x,none.y,lines", data),
+        ("none", "", data),
+        ("no-paths", "a..b,[],x[,.", data),
+        ("scalar", "a", 7),
+        ("nested", "a", [[[{"a": 1, "b": 2}]]]),
+    ]:
+        yield name, paths.encode() + b"\0\0" + json.dumps(value).encode()
+        yield f"{name}-packed", paths.encode() + b"\0\1" + msgpack.packb(value)
+    yield "raw-packed", b"id,items.raw\0\1" + msgpack.packb(page)
 
 
 def main():
     drivers = {
         "body": body_seeds,
+        "filter": filter_seeds,
+        "policy": policy_seeds,
         "target": target_seeds,
         "cursor": cursor_seeds,
         "worker": worker_seeds,

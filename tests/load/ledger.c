@@ -97,7 +97,7 @@ void ledger_request(struct ledger *l, const struct ledger_request *r)
         add_sample(&c->good, r->ended_us - r->planned_us);
         slice_at(l, r->ended_us)->good[r->kind]++;
     }
-    if (l->lines) {
+    if (l->lines && !l->plan->requests[r->kind].unlisted) {
         char text[16];
         end_text(r->end, text);
         (void)fprintf(l->lines, "%s %s %" PRIu64 " %s %d %" PRId64 " %" PRId64 " %s\n",
@@ -208,5 +208,6 @@ void ledger_print(const struct ledger *l, FILE *out)
     }
     (void)fputs("],\n", out);
     print_timeline(l, out);
-    (void)fprintf(out, ", \"sent_late_ms\": %.3f}\n", (double)l->sent_late_us / 1e3);
+    (void)fprintf(out, ", \"sent_late_ms\": %.3f, \"unasked\": %" PRIu64 "}\n",
+                  (double)l->sent_late_us / 1e3, l->unasked);
 }

@@ -39,6 +39,8 @@ struct ledger {
     size_t n_slices;
     FILE *lines;           // one for each request; NULL: none
     uint64_t sent_late_us; // the longest that the generator itself was behind its plan
+    uint64_t
+        unasked; // answers, or more behind one, that no request was waiting for; none is allowed
 };
 
 struct ledger_request {

@@ -27,13 +27,14 @@
 
 // One request through all its attempts.
 struct shot {
-    struct shot *next, *prev; // of the attempts under way, by their planned time
+    struct shot *next, *prev; // of the attempts under way, by since_us
     struct shot *next_waiting, *prev_waiting;
     bool waiting;
     size_t phase, kind;
     uint64_t number;
     int attempts;
     int64_t planned_us, attempt_us; // of the request, and of this attempt
+    int64_t since_us;               // when it began to wait for a connection, or was sent
     struct connection *connection;  // NULL: none yet
 };
 
@@ -164,11 +165,28 @@ static bool may_retry(const struct shot *s, int end)
     return failed && s->attempts <= plan.retries && (r->safe || r->keyed || end == END_UNCONNECTED);
 }
 
+// What was sent has the whole timeout again. With what is left of one that it spent waiting, a backlog
+// as long as the timeout would end every attempt right after its connection is opened: a generator
+// that does nothing but connect, for ever, and blames the server.
+static void go_under_way(struct shot *s)
+{
+    s->since_us = now_us();
+    s->next = NULL;
+    s->prev = under_way.last;
+    *(s->prev ? &s->prev->next : &under_way.first) = s;
+    under_way.last = s;
+}
+
+static void leave(struct shot *s)
+{
+    *(s->prev ? &s->prev->next : &under_way.first) = s->next;
+    *(s->next ? &s->next->prev : &under_way.last) = s->prev;
+}
+
 static void end_attempt(struct shot *s, int end, int retry_after_s, const char *location)
 {
     int64_t now = now_us();
-    *(s->prev ? &s->prev->next : &under_way.first) = s->next;
-    *(s->next ? &s->next->prev : &under_way.last) = s->prev;
+    leave(s);
     ledger_attempt(&ledger, s->phase, s->kind, end, now - s->attempt_us);
     if (may_retry(s, end)) {
         double wait = (double)plan.backoff_us * pow(2, s->attempts - 1) * (0.5 + draw());
@@ -312,11 +330,15 @@ static void serve_waiting(struct connection *c)
     if (!s) {
         return;
     }
+    if (!c && !unconnected) {
+        return;
+    }
+    stop_waiting(s);
+    leave(s);
+    go_under_way(s);
     if (c) {
-        stop_waiting(s);
         send_shot(c, s);
-    } else if (unconnected) {
-        stop_waiting(s);
+    } else {
         c = unconnected;
         unconnected = c->next;
         open_connection(c, s);
@@ -330,10 +352,7 @@ static void start_attempt(struct shot *s)
         ledger.sent_late_us = (uint64_t)late;
     }
     s->attempts++;
-    s->next = NULL;
-    s->prev = under_way.last;
-    *(s->prev ? &s->prev->next : &under_way.first) = s;
-    under_way.last = s;
+    go_under_way(s);
     struct connection *c = idle;
     if (c) {
         idle = c->next;
@@ -408,7 +427,8 @@ static bool read_head(struct connection *c)
 static bool consume(struct connection *c, const char *data, size_t n)
 {
     if (!c->shot) {
-        return false; // nobody asked
+        ledger.unasked++;
+        return false;
     }
     if (!c->in_body) {
         size_t room = HEAD_BYTES - 1 - c->head_n, taken = n < room ? n : room;
@@ -430,6 +450,7 @@ static bool consume(struct connection *c, const char *data, size_t n)
         n -= used;
     }
     if (n > c->body_left) {
+        ledger.unasked++;
         return false;
     }
     c->body_left -= n;
@@ -545,7 +566,7 @@ static void wake_sleepers(void)
 static void time_out(void)
 {
     int64_t now = now_us();
-    while (under_way.first && now - under_way.first->attempt_us >= plan.timeout_us) {
+    while (under_way.first && now - under_way.first->since_us >= plan.timeout_us) {
         struct shot *s = under_way.first;
         if (s->connection) {
             fail_connection(s->connection, END_TIMEOUT);

@@ -63,8 +63,10 @@ static const char *read_details(struct plan_request *r, char **rest, char *field
             added = snprintf(fields + n, size - n, "X-Forwarded-For: %s\r\n", word + 8);
         } else if (strcmp(word, "key") == 0) {
             r->keyed = true;
+        } else if (strcmp(word, "unlisted") == 0) {
+            r->unlisted = true;
         } else {
-            return "after the path come token=, address=, key and body=";
+            return "after the path come token=, address=, key, unlisted and body=";
         }
         n += (size_t)added;
         if (n >= size) {
@@ -83,7 +85,8 @@ static const char *read_request(struct plan *p, char **rest)
     bool named = take_name(next_word(rest), r->name);
     const char *method = next_word(rest), *path = next_word(rest);
     if (!named || !method || !path || path[0] != '/') {
-        return "it must be: request NAME METHOD PATH [token=T] [address=A] [key] [body=...]";
+        return "it must be: request NAME METHOD PATH [token=T] [address=A] [key] [unlisted] "
+               "[body=...]";
     }
     const char *wrong = read_details(r, rest, fields, sizeof fields);
     if (wrong) {

@@ -17,10 +17,11 @@
 // One kind of request.
 struct plan_request {
     char name[PLAN_MAX_NAME];
-    char *head; // owned; everything up to the Idempotency-Key or the end of the head
-    char *body; // owned; "" for none
-    bool keyed; // each gets an Idempotency-Key of its own, the same in all its attempts
-    bool safe;  // GET: may be sent again
+    char *head;    // owned; everything up to the Idempotency-Key or the end of the head
+    char *body;    // owned; "" for none
+    bool keyed;    // each gets an Idempotency-Key of its own, the same in all its attempts
+    bool safe;     // GET: may be sent again
+    bool unlisted; // the ledger has no line for it
 };
 
 struct plan_phase {

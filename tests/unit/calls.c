@@ -194,6 +194,13 @@ static void on_writable(void *data)
     writable = true;
 }
 
+// Jobs of tests say that there is no room.
+static void on_trouble(int error, const char *text, void *data)
+{
+    (void)text, (void)data;
+    assert_int_equal(error, -ENOSPC);
+}
+
 static void on_failed(int error, const char *text, void *data)
 {
     (void)data;
@@ -214,14 +221,19 @@ static void on_idle(void *data)
 
 static void open_all(const struct service *service, uint32_t capacity)
 {
-    struct dispatch_callbacks callbacks = { on_send, on_idle, NULL };
+    struct dispatch_callbacks callbacks = { on_send, on_idle, NULL, NULL };
     assert_true(sodium_init() >= 0);
     log_init(service->name, "test", LEVEL_FATAL, LOG_FORMAT_JSON); // failures are wanted here
     writable = closed = false;
     idle_calls = 0;
     store = NULL;
     if (service->n_migrations) {
-        struct store_callbacks store_callbacks = { ignore, on_writable, ignore, on_failed, NULL };
+        struct store_callbacks store_callbacks = { .on_readable = ignore,
+                                         .on_writable = on_writable,
+                                         .on_committed = ignore,
+                                         .on_failed = on_failed,
+                                         .on_trouble = on_trouble,
+                                         .on_healed = ignore };
         struct store_options options = { .path = "calls.db",
                                          .migrations = service->migrations,
                                          .n_migrations = service->n_migrations };

@@ -57,7 +57,13 @@ static const struct route routes[] = {
       .auth = FRAME_AUTH_NONE, .key = ROUTE_KEY_OPTIONAL, .compute = nothing },
 };
 
-static const struct service service = { .name = "articles", .routes = routes, .n_routes = 4 };
+static const struct event_kind events[] = {
+    { "articles.article.written", &article_message, "id of the \"article\"", "It was written" },
+    { "articles.price.changed", &price_message, "id of the article", "A price was changed" },
+};
+static const struct service service = { .name = "articles", .summary = "what is for sale",
+                                        .routes = routes, .n_routes = 4,
+                                        .events = events, .n_events = 2 };
 
 static struct buf b;
 static struct frame_hello hello;
@@ -117,6 +123,7 @@ static void test_the_frame(void **state)
     assert_int_equal(hello.n_schemas, 2); // each message once, the embedded ones too
     assert_str(hello.schemas[0].name, "article");
     assert_str(hello.schemas[1].name, "price");
+    assert_str(hello.summary, "what is for sale");
 }
 
 static void test_the_routes(void **state)
@@ -282,6 +289,45 @@ static void test_references(void **state)
     }
 }
 
+static bool schema_is_closed(const char *name)
+{
+    for (size_t i = 0; i < hello.n_schemas; i++) {
+        if (str_eq(hello.schemas[i].name, str_of(name))) {
+            yyjson_doc *doc = yyjson_read(hello.schemas[i].value.p, hello.schemas[i].value.n, 0);
+            bool closed = yyjson_is_false(yyjson_doc_ptr_get(doc, "/additionalProperties"));
+            yyjson_doc_free(doc);
+            return closed;
+        }
+    }
+    fail_msg("there is no schema %s", name);
+    return false;
+}
+
+// Requests with unknown members are refused; answers and events may get more members some day.
+static void test_only_what_is_asked_with_is_closed(void **state)
+{
+    (void)state;
+    static const struct route asks[] = {
+        { .method = "POST", .pattern = "/a", .operation = "a", .success = 200, .write = nothing,
+          .body = FRAME_BODY_JSON, .request = &article_message },
+        { .method = "GET", .pattern = "/p", .operation = "p", .success = 200, .read = nothing,
+          .reply = &price_message },
+    };
+    struct service s = { .name = "s", .routes = asks, .n_routes = 1 };
+    announce(&s, "s-1", 1, FRAME_ROLE_ANY);
+    assert_true(schema_is_closed("article") && schema_is_closed("price"));
+    s.n_routes = 2; // and price is an answer, too
+    announce(&s, "s-1", 1, FRAME_ROLE_ANY);
+    assert_true(schema_is_closed("article"));
+    assert_false(schema_is_closed("price"));
+    s.n_routes = 1; // or an event
+    s.events = &events[1];
+    s.n_events = 1;
+    announce(&s, "s-1", 1, FRAME_ROLE_ANY);
+    assert_true(schema_is_closed("article"));
+    assert_false(schema_is_closed("price"));
+}
+
 static void test_the_name_of_the_table(void **state)
 {
     (void)state;
@@ -292,10 +338,11 @@ static void test_the_name_of_the_table(void **state)
     assert_str(hello.schema, name);
     assert_int_equal(hello.capacity, 1);
     assert_int_equal(hello.role, FRAME_ROLE_WRITER);
-    for (int change = 0; change < 4; change++) {
+    for (int change = 0; change < 5; change++) {
         struct route copy[4];
         memcpy(copy, routes, sizeof copy);
-        struct service other = { .name = "articles", .routes = copy, .n_routes = 4 };
+        struct service other = { .name = "articles", .summary = service.summary, .routes = copy, .n_routes = 4,
+                                 .events = events, .n_events = change == 4 ? 1 : 2 };
         copy[0].deadline_ms = change == 0 ? 1 : 0;
         copy[1].summary = change == 1 ? "Another" : NULL;
         copy[2].request = change == 2 ? &article_message : &price_message;
@@ -304,6 +351,30 @@ static void test_the_name_of_the_table(void **state)
         (void)snprintf(changed, sizeof changed, "%.*s", STR_ARG(hello.schema));
         assert_string_not_equal(changed, name);
     }
+}
+
+// What a listener finds in the AsyncAPI document.
+static void test_the_events(void **state)
+{
+    (void)state;
+    assert_int_equal(hello.n_events, 2);
+    assert_str(hello.events[0].name, "articles.article.written");
+    assert_str(hello.events[1].name, "articles.price.changed");
+    for (size_t i = 0; i < hello.n_events; i++) {
+        yyjson_doc *doc = yyjson_read(hello.events[i].value.p, hello.events[i].value.n, 0);
+        assert_non_null(doc);
+        assert_string_equal(yyjson_get_str(yyjson_doc_ptr_get(doc, "/name")), events[i].topic);
+        assert_string_equal(yyjson_get_str(yyjson_doc_ptr_get(doc, "/summary")), events[i].summary);
+        assert_non_null(strstr(yyjson_get_str(yyjson_doc_ptr_get(doc, "/description")), events[i].key));
+        assert_non_null(strstr(yyjson_get_str(yyjson_doc_ptr_get(doc, "/payload/$ref")), events[i].message->name));
+        yyjson_doc_free(doc);
+    }
+    // The schema of what only an event has is there too.
+    struct service silent = { .name = "silent", .events = events + 1, .n_events = 1 };
+    announce(&silent, "silent-1", 1, FRAME_ROLE_ANY);
+    assert_int_equal(hello.n_schemas, 1);
+    assert_str(hello.schemas[0].name, "price");
+    assert_str(hello.summary, "");
 }
 
 static void test_the_role_of_now(void **state)
@@ -360,8 +431,10 @@ int main(void)
         CASE(test_responses),
         CASE(test_bodies_and_security),
         CASE(test_references),
+        CASE(test_only_what_is_asked_with_is_closed),
         CASE(test_the_name_of_the_table),
         CASE(test_the_role_of_now),
+        CASE(test_the_events),
         CASE(test_more_schemas_than_a_hello_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

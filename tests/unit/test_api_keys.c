@@ -41,14 +41,17 @@ static const struct api_key_owner ada = { .id = STR_INIT("key-1"),
                                           .role = STR_INIT("user"),
                                           .scope = STR_INIT("orders:read") };
 
-enum found { GOOD, BAD, ASK };
+enum found { GOOD, BAD, ASK, ASK_AGAIN };
 
 static enum found look(const uint8_t *hash, int64_t after_ms)
 {
-    bool ask;
+    static const enum found meant[] = {
+        [API_KEY_REFUSE] = BAD, [API_KEY_ASK] = ASK, [API_KEY_ASK_AGAIN] = ASK_AGAIN
+    };
+    enum api_key_ask ask;
     const struct api_key_grant *g =
         api_keys_find(&keys, hash, &revocations, 1000 + after_ms, WALL + after_ms, &ask);
-    return g ? GOOD : ask ? ASK : BAD;
+    return g ? GOOD : meant[ask];
 }
 
 static void test_good_for_a_minute(void **state)
@@ -62,7 +65,7 @@ static void test_good_for_a_minute(void **state)
     assert_string_equal(g->claims.sid, "key-1");
     assert_string_equal(g->scope, "orders:read");
     assert_int_equal(look(hash, API_KEY_GOOD_MS - 1), GOOD);
-    assert_int_equal(look(hash, API_KEY_GOOD_MS), ASK);
+    assert_int_equal(look(hash, API_KEY_GOOD_MS), ASK_AGAIN);
     hash[31] = 2;
     assert_int_equal(look(hash, 0), ASK); // another key in the same place
 }
@@ -77,7 +80,7 @@ static void test_no_longer_than_it_lasts(void **state)
     owner.head.present = MESSAGE_BIT(api_key_owner, expires_at);
     assert_non_null(api_keys_put(&keys, hash, &owner, 1000, WALL));
     assert_int_equal(look(hash, 99), GOOD);
-    assert_int_equal(look(hash, 100), ASK);
+    assert_int_equal(look(hash, 100), ASK_AGAIN);
 }
 
 static void test_unknown_for_some_seconds(void **state)
@@ -104,12 +107,16 @@ static void test_revocations_are_asked_about(void **state)
     assert_int_equal(look(hash, 2), GOOD);
     // Of the whole user, by a clock that is behind: it came after the answer all the same.
     revocations_add(&revocations, STR("ada"), STR(""), WALL - API_KEY_CLOCK_SKEW_MS + 1);
-    assert_int_equal(look(hash, 2), ASK);
+    assert_int_equal(look(hash, 2), ASK_AGAIN);
     int64_t later = WALL + 2 * API_KEY_CLOCK_SKEW_MS;
     assert_non_null(api_keys_put(&keys, hash, &ada, 1000, later)); // asked again since
     assert_int_equal(look(hash, 2), GOOD);
     revocations_add(&revocations, STR("ada"), STR("key-1"), WALL + 3);
-    assert_int_equal(look(hash, 4), ASK);
+    assert_int_equal(look(hash, 4), ASK_AGAIN);
+    // Once it is known to be gone, it is refused without asking, and then is a guess like any other.
+    assert_null(api_keys_put(&keys, hash, NULL, 1004, WALL + 4));
+    assert_int_equal(look(hash, 5), BAD);
+    assert_int_equal(look(hash, 4 + API_KEY_UNKNOWN_MS), ASK);
 }
 
 // Who guesses keys pushes out guesses, never keys that are good.

@@ -7,6 +7,8 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "gateway/stats.h"
+#include "tests/unit/descriptors.h"
+#include "tests/unit/rendered_metric.h"
 #include "tests/unit/temp_dir.h"
 
 #include <errno.h>
@@ -171,17 +173,39 @@ static void test_new_keys(void **state)
     assert_non_null(check());
 }
 
+// The loop looks at the file until the key is there.
+static void assert_comes(const char *kid)
+{
+    int64_t give_up_ms = clock_mono_ms() + 3 * KEYS_LOOK_MS;
+    while (!jwks_find(authenticator_keys(authenticator), str_of(kid)) &&
+           clock_mono_ms() < give_up_ms) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    assert_non_null(jwks_find(authenticator_keys(authenticator), str_of(kid)));
+}
+
 // Nobody asks with the new key, and yet it comes.
 static void test_keys_are_looked_at(void **state)
 {
     (void)state;
     write_keys("k2");
-    int64_t give_up_ms = clock_mono_ms() + 3 * KEYS_LOOK_MS;
-    while (!jwks_find(authenticator_keys(authenticator), STR("k2")) &&
-           clock_mono_ms() < give_up_ms) {
-        uv_run(&loop, UV_RUN_ONCE);
-    }
-    assert_non_null(jwks_find(authenticator_keys(authenticator), STR("k2")));
+    assert_comes("k2");
+}
+
+static void test_new_keys_that_cannot_be_read_for_a_moment(void **state)
+{
+    (void)state;
+    write_keys("k2");
+    make_token("k2", "s1", 100);
+    descriptors_take_all();
+    const char *first = check(), *second = check();
+    descriptors_give_back();
+    assert_non_null(first);
+    assert_non_null(second);
+    // Not once for each token.
+    assert_int_equal(rendered_metric("sluice_gateway_token_key_failures_total{whose=\"own\"}"), 1);
+    assert_comes("k2");
+    assert_null(check());
 }
 
 static void test_no_keys(void **state)
@@ -207,6 +231,7 @@ int main(void)
         TEST(test_new_keys),
         TEST(test_no_keys),
         TEST(test_keys_are_looked_at),
+        TEST(test_new_keys_that_cannot_be_read_for_a_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

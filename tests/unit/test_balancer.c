@@ -11,8 +11,11 @@
 
 #include <cmocka.h>
 
+#include "common/clock.h"
+
 #define MAX_WAITING 3
 #define STUCK_MS 1000
+#define OVERLOAD_WAIT_US 100000
 #define N_JOBS 300
 
 enum end { OPEN, REPLIED, FAILED };
@@ -63,6 +66,14 @@ static void on_failure(struct job *job, enum problem problem, void *data)
     problems[number_of(job)] = problem;
 }
 
+static void set_credit(struct worker *w, uint32_t credit)
+{
+    w->credit = credit;
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        w->class_credit[i] = credit;
+    }
+}
+
 static void add_worker(struct worker *w, enum frame_role role, uint32_t credit)
 {
     memset(w, 0, sizeof *w);
@@ -71,21 +82,36 @@ static void add_worker(struct worker *w, enum frame_role role, uint32_t credit)
     assert_int_equal(balancer_add(&balancer, w), 0);
     if (credit) {
         worker_move(w, WORKER_SERVING);
-        w->credit = credit;
+        set_credit(w, credit);
         balancer_update(&balancer, w);
     }
+}
+
+static int asked;   // how often is_coming() was
+static bool starts; // what it says
+
+static bool is_coming(const struct service *s, void *data)
+{
+    (void)data;
+    assert_ptr_equal(s, &service);
+    asked++;
+    return starts;
 }
 
 static int setup(void **state)
 {
     (void)state;
-    struct balancer_callbacks callbacks = { on_send, on_reply, on_failure, NULL };
-    balancer_init(&balancer, MAX_WAITING, STUCK_MS, &callbacks);
+    struct balancer_callbacks callbacks = { on_send, on_reply, on_failure, NULL, NULL, is_coming };
+    asked = 0;
+    starts = false;
+    balancer_init(&balancer, MAX_WAITING, STUCK_MS, OVERLOAD_WAIT_US, &callbacks);
     table = (struct table){ .service = &service };
     reads = (struct route){ .service = &service, .live = true, .index = { 0, -1, -1, -1 } };
-    writes = (struct route){
-        .service = &service, .live = true, .write = true, .index = { 1, -1, -1, -1 }
-    };
+    writes = (struct route){ .service = &service,
+                             .live = true,
+                             .write = true,
+                             .load = FRAME_CLASS_WRITE,
+                             .index = { 1, -1, -1, -1 } };
     memset(jobs, 0, sizeof jobs);
     memset(ends, 0, sizeof ends);
     memset(sent_to, 0, sizeof sent_to);
@@ -105,6 +131,7 @@ static void submit(size_t i, struct route *route, bool movable)
 {
     jobs[i].route = route;
     jobs[i].movable = movable;
+    jobs[i].due_us = clock_mono_us() + 5000000;
     balancer_submit(&balancer, &jobs[i]);
 }
 
@@ -151,7 +178,11 @@ static void test_roles(void **state)
     assert_int_equal(jobs[0].state, JOB_WAITING);
     submit(1, &reads, true);
     assert_ptr_equal(sent_to[1], &w1);
+    const struct lane *lane = &balancer.lanes[service.index];
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_WRITE), 0);
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_READ), 9);
     w1.role = FRAME_ROLE_WRITER;
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_WRITE), 9);
     balancer_update(&balancer, &w1);
     assert_ptr_equal(sent_to[0], &w1); // at once, when it becomes the writer
     balancer_remove(&balancer, &w1);
@@ -165,16 +196,16 @@ static void test_credit_and_waiting(void **state)
         submit(i, &reads, true);
     }
     assert_int_equal(n_sent, 1);
-    assert_int_equal(balancer.lanes[0].n_waiting, MAX_WAITING);
+    assert_int_equal(lane_waiting(&balancer.lanes[0]), MAX_WAITING);
     assert_failed(4, PROBLEM_OVERLOADED); // one, three that wait, and one too many
     reply(&w1, 0);
     assert_ptr_equal(sent_to[1], &w1); // first come, first served
     assert_null(sent_to[2]);
-    w1.credit = 3;
+    set_credit(&w1, 3);
     balancer_update(&balancer, &w1);
     assert_non_null(sent_to[2]);
     assert_non_null(sent_to[3]);
-    w1.credit = 0;
+    set_credit(&w1, 0);
     balancer_update(&balancer, &w1);
     reply(&w1, 1);
     submit(5, &reads, true);
@@ -196,26 +227,170 @@ static void test_queues_are_apart(void **state)
     uint64_t id;
     assert_int_equal(balancer_deadline_problem(&balancer, &jobs[1]), PROBLEM_OVERLOADED);
     assert_null(balancer_withdraw(&balancer, &jobs[1], &id));
-    assert_int_equal(balancer.lanes[0].n_waiting, 0);
+    assert_int_equal(lane_waiting(&balancer.lanes[0]), 0);
     balancer_remove(&balancer, &w1);
 }
 
-// Of reads and writes that wait for the same worker, the oldest goes first.
-static void test_oldest_first(void **state)
+// Of reads and writes that wait for the same worker, writes go first.
+static void test_writes_first(void **state)
 {
     (void)state;
     add_worker(&w1, FRAME_ROLE_ANY, 1);
     submit(0, &reads, true);
+    submit(1, &reads, true);
+    submit(2, &writes, false);
+    reply(&w1, 0);
+    assert_ptr_equal(sent_to[2], &w1);
+    submit(3, &writes, false);
+    reply(&w1, 2);
+    assert_ptr_equal(sent_to[3], &w1);
+    reply(&w1, 3);
+    assert_ptr_equal(sent_to[1], &w1);
+    balancer_remove(&balancer, &w1);
+}
+
+// A class that has no credit left keeps nobody else waiting.
+static void test_credit_of_classes(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, 10);
+    w1.class_credit[FRAME_CLASS_WRITE] = 1;
+    const struct lane *lane = &balancer.lanes[service.index];
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_WRITE), 1);
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_READ), 10);
+    submit(0, &writes, false);
     submit(1, &writes, false);
+    assert_int_equal(jobs[1].state, JOB_WAITING);
     submit(2, &reads, true);
-    jobs[2].submitted_us++; // the clock may not have moved
+    assert_ptr_equal(sent_to[2], &w1);
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_WRITE), 0);
+    assert_int_equal(lane_credit(&balancer, lane, FRAME_CLASS_READ), 8); // of the whole, which is less
+    assert_int_equal(lane_in_flight(lane, FRAME_CLASS_WRITE), 1);
+    assert_int_equal(lane_in_flight(lane, FRAME_CLASS_READ), 1);
+    reply(&w1, 2);
+    assert_int_equal(jobs[1].state, JOB_WAITING);
+    uint64_t id;
+    (void)balancer_withdraw(&balancer, &jobs[0], &id); // it is still there
     reply(&w1, 0);
     assert_ptr_equal(sent_to[1], &w1);
-    jobs[2].submitted_us -= 2;
-    submit(3, &writes, false);
-    reply(&w1, 1);
-    assert_ptr_equal(sent_to[2], &w1);
+    assert_int_equal(w1.class_flights[FRAME_CLASS_WRITE], 1);
+    assert_int_equal(w1.class_flights[FRAME_CLASS_READ], 0);
+    assert_int_equal(balancer.counts.sent[FRAME_CLASS_WRITE], 2);
     balancer_remove(&balancer, &w1);
+}
+
+// What cannot be answered in time any more is not sent, and hears so at once.
+static void test_hopeless(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, 1);
+    balancer.lanes[0].flight_us[FRAME_CLASS_READ] = 1000000;
+    submit(0, &reads, true);
+    submit(1, &reads, true);
+    submit(2, &reads, true);
+    int64_t now_us = clock_mono_us();
+    jobs[1].due_us = now_us + 1000000;
+    jobs[1].submitted_us = now_us - 4000000;
+    reply(&w1, 0);
+    assert_failed(1, PROBLEM_OVERLOADED);
+    assert_ptr_equal(sent_to[2], &w1);
+    jobs[3].route = &reads;
+    jobs[3].due_us = clock_mono_us() - 1000;
+    balancer_submit(&balancer, &jobs[3]);
+    assert_failed(3, PROBLEM_OVERLOADED);
+    assert_int_equal(balancer.counts.shed[SHED_HOPELESS][WAIT_READ], 2);
+    balancer_remove(&balancer, &w1);
+}
+
+static struct job *withdrawn; // by on_failure
+
+static void describe(struct job *job, void *data)
+{
+    (void)data;
+    job->waiter.client = number_of(job);
+    if (number_of(job) >= 100) {
+        job->waiter.priority = WAIT_ADMIN;
+    }
+}
+
+// An answer to one that was displaced may bring anything along: more requests, which displace more,
+// or the end of another one that was displaced as well.
+static void on_failure_with_company(struct job *job, enum problem problem, void *data)
+{
+    static int depth;
+    size_t i = number_of(job);
+    assert_int_equal(depth++, 0); // one after the other, however many
+    on_failure(job, problem, data);
+    if (i < 100) {
+        submit(100 + i, &reads, true);
+    }
+    if (withdrawn && withdrawn->state == JOB_SHED) {
+        uint64_t id;
+        assert_null(balancer_withdraw(&balancer, withdrawn, &id));
+        withdrawn = NULL;
+    }
+    depth--;
+}
+
+static void test_displaced(void **state)
+{
+    (void)state;
+    balancer.callbacks.describe = describe;
+    balancer.callbacks.on_failure = on_failure_with_company;
+    add_worker(&w1, FRAME_ROLE_ANY, 1);
+    for (size_t i = 0; i < 1 + MAX_WAITING; i++) {
+        submit(i, &reads, true);
+    }
+    submit(150, &reads, true); // in the end all that wait are of the highest priority
+    for (size_t i = 0; i < N_JOBS; i++) {
+        assert_int_not_equal(jobs[i].state, JOB_SHED);
+    }
+    assert_int_equal(lane_waiting(&balancer.lanes[0]), MAX_WAITING);
+    for (size_t i = 1; i < 1 + MAX_WAITING; i++) {
+        assert_failed(i, PROBLEM_OVERLOADED);
+    }
+    assert_int_equal(balancer.counts.shed[SHED_DISPLACED][WAIT_READ], MAX_WAITING);
+    balancer_remove(&balancer, &w1);
+}
+
+static void test_a_client_goes_away_before_it_hears(void **state)
+{
+    (void)state;
+    balancer.callbacks.describe = describe;
+    balancer.callbacks.on_failure = on_failure_with_company;
+    add_worker(&w1, FRAME_ROLE_ANY, 1);
+    for (size_t i = 0; i < 1 + MAX_WAITING; i++) {
+        submit(i, &reads, true);
+    }
+    for (size_t i = 1; i < 1 + MAX_WAITING; i++) {
+        jobs[i].due_us = 0; // hopeless, all at once
+    }
+    withdrawn = &jobs[2];
+    reply(&w1, 0);
+    assert_null(withdrawn);
+    assert_int_equal(jobs[2].state, JOB_DONE);
+    assert_int_equal(ends[2], OPEN); // nobody is there to hear it
+    assert_failed(1, PROBLEM_OVERLOADED);
+    assert_failed(3, PROBLEM_OVERLOADED);
+    balancer_remove(&balancer, &w1);
+}
+
+// A request that has lost a worker goes before all others.
+static void test_moved_ones_first(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, 1);
+    add_worker(&w2, FRAME_ROLE_ANY, 1);
+    submit(0, &reads, true);
+    submit(1, &reads, true);
+    submit(2, &writes, false);
+    struct worker *lost = sent_to[0] == &w1 ? &w1 : &w2, *left = lost == &w1 ? &w2 : &w1;
+    balancer_remove(&balancer, lost);
+    assert_int_equal(jobs[0].state, JOB_WAITING);
+    reply(left, 1);
+    assert_ptr_equal(sent_to[0], left);
+    assert_int_equal(jobs[0].attempt, 2);
+    balancer_remove(&balancer, left);
 }
 
 static void test_withdrawn_in_flight(void **state)
@@ -244,9 +419,9 @@ static void test_forgotten(void **state)
     add_worker(&w1, FRAME_ROLE_ANY, 1);
     submit(0, &reads, true);
     (void)balancer_withdraw(&balancer, &jobs[0], &id);
-    balancer_forget(&balancer, &w1, w1.first->sent_ms + FLIGHT_FORGET_MS);
+    balancer_forget(&balancer, &w1, w1.first->sent_us / 1000 + FLIGHT_FORGET_MS);
     assert_int_equal(w1.in_flight, 1);
-    balancer_forget(&balancer, &w1, w1.first->sent_ms + FLIGHT_FORGET_MS + 1);
+    balancer_forget(&balancer, &w1, w1.first->sent_us / 1000 + FLIGHT_FORGET_MS + 1);
     assert_int_equal(w1.in_flight, 0);
     balancer_remove(&balancer, &w1);
 }
@@ -348,11 +523,33 @@ static void test_long_absence(void **state)
     assert_failed(0, PROBLEM_UNAVAILABLE);
 }
 
+static void test_long_absence_of_what_is_started_on_demand(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, 1);
+    submit(0, &reads, true);
+    submit(1, &reads, true); // waits, but not for somebody to come
+    assert_int_equal(asked, 0);
+    balancer_remove(&balancer, &w1);
+    assert_int_equal(asked, 1); // for what the worker had
+    balancer.lanes[0].absent_since_ms -= ABSENCE_GRACE_MS + 1;
+    starts = true;
+    submit(2, &reads, true);
+    assert_int_equal(asked, 2);
+    assert_int_equal(jobs[2].state, JOB_WAITING);
+    starts = false;
+    submit(3, &reads, true);
+    assert_failed(3, PROBLEM_UNAVAILABLE);
+    add_worker(&w2, FRAME_ROLE_ANY, 10);
+    assert_ptr_equal(sent_to[2], &w2);
+    balancer_remove(&balancer, &w2);
+}
+
 static void test_retry_budget(void **state)
 {
     (void)state;
     add_worker(&w1, FRAME_ROLE_ANY, N_JOBS);
-    balancer.max_waiting = N_JOBS;
+    balancer.lanes[0].queue->max = N_JOBS;
     for (size_t i = 0; i < N_JOBS; i++) {
         submit(i, &reads, true);
     }
@@ -362,19 +559,19 @@ static void test_retry_budget(void **state)
         failed += ends[i] == FAILED;
     }
     assert_int_equal(failed, N_JOBS - RETRY_FLOOR);
-    assert_int_equal(balancer.lanes[0].n_waiting, RETRY_FLOOR);
+    assert_int_equal(lane_waiting(&balancer.lanes[0]), RETRY_FLOOR);
 }
 
 static void test_who_begins_anew_costs_no_budget(void **state)
 {
     (void)state;
     add_worker(&w1, FRAME_ROLE_ANY, N_JOBS);
-    balancer.max_waiting = N_JOBS;
+    balancer.lanes[0].queue->max = N_JOBS;
     for (size_t i = 0; i < N_JOBS; i++) {
         submit(i, &reads, true);
     }
     balancer_forgotten(&balancer, &w1);
-    assert_int_equal(balancer.lanes[0].n_waiting, N_JOBS); // more than RETRY_FLOOR
+    assert_int_equal(lane_waiting(&balancer.lanes[0]), N_JOBS); // more than RETRY_FLOOR
 }
 
 static void test_returns(void **state)
@@ -410,7 +607,7 @@ static void test_states(void **state)
     add_worker(&w1, FRAME_ROLE_ANY, 0);
     submit(0, &reads, true);
     assert_int_equal(jobs[0].state, JOB_WAITING); // WELCOMED is not SERVING
-    w1.credit = 10;
+    set_credit(&w1, 10);
     worker_move(&w1, WORKER_SERVING);
     w1.oldest_ms = STUCK_MS + 1;
     balancer_update(&balancer, &w1);
@@ -456,7 +653,7 @@ static void test_routes_of_versions(void **state)
         assert_ptr_equal(sent_to[i], &w1);
     }
     reads.live = false; // the new version has it no more
-    w1.credit = 0;
+    set_credit(&w1, 0);
     submit(6, &reads, true);
     assert_failed(6, PROBLEM_UNAVAILABLE);
     w2.table = &table;
@@ -474,12 +671,18 @@ int main(void)
         TEST(test_queues_are_apart),
         TEST(test_withdrawn_in_flight),
         TEST(test_forgotten),
-        TEST(test_oldest_first),
+        TEST(test_writes_first),
+        TEST(test_credit_of_classes),
+        TEST(test_hopeless),
+        TEST(test_displaced),
+        TEST(test_a_client_goes_away_before_it_hears),
+        TEST(test_moved_ones_first),
         TEST(test_wrong_replies),
         TEST(test_loss_moves_what_is_safe),
         TEST(test_who_begins_anew_does_not_use_up_the_move),
         TEST(test_loss_of_the_last_worker),
         TEST(test_long_absence),
+        TEST(test_long_absence_of_what_is_started_on_demand),
         TEST(test_retry_budget),
         TEST(test_who_begins_anew_costs_no_budget),
         TEST(test_returns),

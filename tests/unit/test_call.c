@@ -25,6 +25,9 @@ MESSAGE_DECLARE(note, NOTE_FIELDS)
 MESSAGE_DEFINE(note, NOTE_FIELDS)
 #undef MESSAGE_SELF_
 
+static const struct event_kind thing_changed = { "things.thing.changed", &note_message, "id of the thing",
+                                                  "A thing was changed" };
+
 static const char *const migrations[] = { "CREATE TABLE t(x TEXT) STRICT;" };
 
 static int reply_text(struct call *c, struct str text)
@@ -114,7 +117,7 @@ static int show_trace(struct call *c)
 static int write_event(struct call *c)
 {
     struct str key = call_param(c, 0);
-    int rc = call_event(c, "things.thing.changed", key, &note_message, &(struct note){ .text = STR("whole") });
+    int rc = call_event(c, &thing_changed, key, &(struct note){ .text = STR("whole") });
     if (rc) {
         return rc;
     }
@@ -126,7 +129,7 @@ static int write_large_event(struct call *c)
     char *text = call_alloc(c, QUEUE_MAX_EVENT_BYTES);
     assert_non_null(text);
     memset(text, 'x', QUEUE_MAX_EVENT_BYTES);
-    return call_event(c, "things.thing.changed", STR("k"), &note_message,
+    return call_event(c, &thing_changed, STR("k"),
                       &(struct note){ .text = { text, QUEUE_MAX_EVENT_BYTES } });
 }
 
@@ -165,7 +168,9 @@ static const struct service service = { .name = "things",
                                         .routes = routes,
                                         .n_routes = sizeof routes / sizeof *routes,
                                         .migrations = migrations,
-                                        .n_migrations = 1 };
+                                        .n_migrations = 1,
+                                        .events = &thing_changed,
+                                        .n_events = 1 };
 
 static int enter(void **state)
 {
@@ -400,8 +405,8 @@ static void test_trace_goes_on(void **state)
     const struct answer *a =
         asked((struct ask){ .route = TRACE,
                             .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" });
-    assert_body_has(a, "\"00-0af7651916cd43dd8448eb211c80319c-");
-    assert_null(strstr(a->body, "b7ad6b7169203331")); // a span of its own
+    // The span is the one that the gateway made for this worker.
+    assert_body_has(a, "\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\"");
     a = asked((struct ask){ .route = TRACE, .traceparent = "nonsense" });
     assert_body_has(a, "\"00-"); // a new one then
 }
@@ -426,7 +431,8 @@ static void test_events_are_part_of_the_change(void **state)
     assert_true(str_eq(e.topic, STR("things.thing.changed")));
     assert_true(str_eq(e.key, STR("k1")) && str_eq(e.subject, STR("k1")));
     assert_true(str_eq(e.source, STR("/sluice/things")));
-    assert_true(str_starts(e.traceparent, STR("00-0af7651916cd43dd8448eb211c80319c-")));
+    assert_true(str_starts(e.traceparent,
+                           STR("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")));
     assert_true(str_eq(e.data, STR("\x81\xA4text\xA5whole")));
     assert_true(e.time_ms > INT64_C(1600000000000));
     db_rows_close(&rows);

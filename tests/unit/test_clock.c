@@ -46,11 +46,22 @@ static void test_wall(void **state)
     assert_between(before / 1000, ms, after / 1000);
 }
 
+static void test_aging(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        int64_t before = clock_wall_ms();
+        int64_t ms = clock_aging_ms();
+        assert_between(before - 2, ms, clock_wall_ms()); // they are rounded each by itself
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_monotonic),
         cmocka_unit_test(test_wall),
+        cmocka_unit_test(test_aging),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

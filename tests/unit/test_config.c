@@ -3,6 +3,7 @@
 // on one line, without a secret in it.
 #include "common/config.h"
 
+#include "proto/buf.h"
 #include "tests/unit/temp_dir.h"
 
 #include <errno.h>
@@ -329,6 +330,30 @@ static void test_help_lists_everything(void **state)
     assert_non_null(strstr(text, "one of fast, safe; default: fast\n"));
 }
 
+static void test_print_says_values_and_sources(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 4096);
+    set("SLUICE_T_NAME", "a\"b");
+    set("SLUICE_T_PORT", "443");
+    set("SLUICE_T_LIMIT", "2048");
+    set("SLUICE_T_KEY", "swordfish");
+    assert_int_equal(config_load(table, &config, error), 0);
+    config_print(table, &config, &b);
+    buf_append_char(&b, '\0');
+    assert_string_equal(
+        b.data,
+        "[\n{\"name\":\"SLUICE_T_NAME\",\"value\":\"a\\\"b\",\"source\":\"environment\"},\n"
+        "{\"name\":\"SLUICE_T_MODE\",\"value\":\"fast\",\"source\":\"default\"},\n"
+        "{\"name\":\"SLUICE_T_KEY\",\"secret\":true,\"set\":true,\"source\":\"environment\"},\n"
+        "{\"name\":\"SLUICE_T_PORT\",\"value\":\"443\",\"source\":\"environment\"},\n"
+        "{\"name\":\"SLUICE_T_ENABLED\",\"value\":\"true\",\"source\":\"default\"},\n"
+        "{\"name\":\"SLUICE_T_PATIENCE\",\"value\":\"90s\",\"source\":\"default\"},\n"
+        "{\"name\":\"SLUICE_T_LIMIT\",\"value\":\"2KiB\",\"source\":\"environment\"}\n]\n");
+    buf_fini(&b);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, enter, leave)
 
 int main(void)
@@ -346,6 +371,7 @@ int main(void)
         CASE(test_numbers),
         CASE(test_no_numbers),
         CASE(test_help_lists_everything),
+        CASE(test_print_says_values_and_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

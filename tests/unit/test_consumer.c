@@ -18,10 +18,13 @@
 #include "common/log.h"
 #include "common/queue_client.h"
 #include "common/store.h"
+#include "common/traces.h"
 #include "tests/unit/loop.h"
 #include "tests/unit/queue_peer.h"
+#include "tests/unit/sample.h"
 
 #define LIMIT_MS 15000
+#define TRACEPARENT "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00" // of every event
 
 // A row for each time that an event was applied.
 static const char *const migrations[] = { "CREATE TABLE t(seq INTEGER NOT NULL, key TEXT) STRICT;" };
@@ -69,6 +72,13 @@ static void on_writable(void *data)
     consumer_wake(consumer);
 }
 
+// Jobs of tests say that there is no room.
+static void on_trouble(int error, const char *text, void *data)
+{
+    (void)text, (void)data;
+    assert_int_equal(error, -ENOSPC);
+}
+
 static void on_failed(int error, const char *text, void *data)
 {
     (void)data;
@@ -92,7 +102,12 @@ static void on_other_log(void *data)
 static void open_parts(bool rebuildable)
 {
     struct store_options options = { .path = "s.db", .migrations = migrations, .n_migrations = 1 };
-    struct store_callbacks callbacks = { ignore, on_writable, ignore, on_failed, NULL };
+    struct store_callbacks callbacks = { .on_readable = ignore,
+                                         .on_writable = on_writable,
+                                         .on_committed = ignore,
+                                         .on_failed = on_failed,
+                                         .on_trouble = on_trouble,
+                                         .on_healed = ignore };
     struct queue_client_callbacks queue_callbacks = { on_up, NULL, NULL };
     struct consumer_callbacks consumer_callbacks = { on_other_log, NULL };
     writable = closed = false;
@@ -150,7 +165,7 @@ static void add(const char *key, int n)
 {
     for (int i = 0; i < n; i++) {
         struct event e = { .id = STR("0192f3c1-7b9a-7c3d-8e4f-001122334455"), .topic = STR("things.thing.changed"),
-                           .key = str_of(key), .subject = STR(""), .source = STR(""), .traceparent = STR("") };
+                           .key = str_of(key), .subject = STR(""), .source = STR(""), .traceparent = STR(TRACEPARENT) };
         queue_peer_add(&peer, &e);
     }
     if (peer.socket) {
@@ -319,9 +334,32 @@ static void test_a_connection_lost_while_events_wait(void **state)
 
 // --- Failures
 
+// The spans that tell of a failure since the last call, and of which events.
+static size_t failed_spans(uint64_t *seqs, size_t max)
+{
+    static struct span spans[64];
+    size_t taken, n = 0;
+    while ((taken = traces_export_take(spans, 64)) > 0) {
+        for (size_t i = 0; i < taken; i++) {
+            assert_int_equal(spans[i].kind, SPAN_CONSUMER);
+            if (spans[i].error) {
+                assert_true(n < max);
+                seqs[n++] = spans[i].seq;
+            }
+        }
+    }
+    return n;
+}
+
 static void test_an_event_that_fails_is_skipped_alone(void **state)
 {
     (void)state;
+    static const struct span_resource resource = { "things", "things-1", NULL };
+    struct sampler all;
+    uint64_t seqs[8];
+    assert_int_equal(sampler_parse("always_on", "", &all), 0);
+    assert_int_equal(traces_open(&resource, &all), 0);
+    assert_int_equal(traces_export_begin(), 0);
     add("a", 10);
     add("bad", 1);
     add("c", 10);
@@ -334,9 +372,17 @@ static void test_an_event_that_fails_is_skipped_alone(void **state)
     assert_int_equal(number("SELECT count(*) FROM t WHERE key = 'bad'"), 0); // its effects are undone
     assert_int_equal(number(twice_sql), 0);
     LOOP_UNTIL(consumer_skipped(consumer) == 3, LIMIT_MS);
+    assert_int_equal(failed_spans(seqs, 8), 2); // what is no event is in no trace
+    assert_true(seqs[0] == 11 && seqs[1] == 33);
     add("e", 5);
     LOOP_UNTIL(number(count_sql) == 35, LIMIT_MS);
     assert_int_equal(consumer_skipped(consumer), 3);
+    LOOP_UNTIL(sample("sluice_consumer_events_total{consumer=\"things\"}") == 38, LIMIT_MS);
+    assert_int_equal(sample("sluice_consumer_skipped_total{consumer=\"things\"}"), 3);
+    assert_in_range(sample("sluice_consumer_process_seconds_count{consumer=\"things\"}"), 2, 38);
+    assert_int_equal(sample("sluice_consumer_retries_total{consumer=\"things\"}"), 0);
+    assert_int_equal(failed_spans(seqs, 8), 0);
+    traces_close();
 }
 
 static void test_a_store_that_cannot_take_a_batch(void **state)
@@ -352,6 +398,7 @@ static void test_a_store_that_cannot_take_a_batch(void **state)
     assert_int_equal(number(count_sql), 0); // all of it waits
     assert_applied(21, "log-1");
     assert_int_equal(consumer_skipped(consumer), 0);
+    assert_int_equal(sample("sluice_consumer_retries_total{consumer=\"things\"}"), 2);
 }
 
 static void test_a_subscription_that_is_ended_while_events_wait(void **state)

@@ -4,8 +4,11 @@
 #include "common/curve.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,27 +144,133 @@ static void test_a_server_can_be_opened_again(void **state)
     }
 }
 
-// Homes may lie deep; a path that czmq would cut off is an error that says so.
+// Homes may lie deep.
 static void test_long_paths(void **state)
 {
     (void)state;
-    char dir[600];
-    for (size_t n = 10; n < sizeof dir - 100; n += 60) {
-        size_t at = 0;
-        while (at < n) {
-            at += (size_t)snprintf(dir + at, sizeof dir - at, "%sdirectory-of-20-byte", at ? "/" : "");
-            assert_true(mkdir(dir, 0700) == 0 || errno == EEXIST);
-        }
-        (void)snprintf(dir + at, sizeof dir - at, "/keys");
-        int made = key_pairs_make_own(dir);
-        int opened = made ? made : open_result(dir, "users", 0);
-        int expected = strlen(dir) + strlen("/gateway.key_secret") < 256 ? 0 : -ENAMETOOLONG;
-        assert_int_equal(made, expected);
-        assert_int_equal(opened, expected);
+    char dir[PATH_MAX];
+    size_t at = 0;
+    while (at < 600) {
+        at += (size_t)snprintf(dir + at, sizeof dir - at, "%sdirectory-of-20-byte", at ? "/" : "");
+        assert_true(mkdir(dir, 0700) == 0 || errno == EEXIST);
     }
+    (void)snprintf(dir + at, sizeof dir - at, "/keys");
+    assert_int_equal(key_pairs_make_own(dir), 0);
+    assert_int_equal(open_result(dir, "users", 0), 0);
+    assert_int_equal(open_result(dir, "gateway", 1), 0);
     memset(dir, 'x', sizeof dir - 1);
     dir[sizeof dir - 1] = '\0';
     assert_int_equal(key_pairs_make_own(dir), -ENAMETOOLONG);
+    assert_int_equal(open_result(dir, "users", 0), -ENAMETOOLONG);
+}
+
+#define PATH "pair.key_secret"
+
+static int read_written(const char *text)
+{
+    struct key_pair_keys keys;
+    memset(&keys, 0xaa, sizeof keys);
+    assert_int_equal(file_replace(PATH, str_of(text), 0600), 0);
+    int rc = key_pairs_read(PATH, &keys);
+    uint8_t untouched[sizeof keys];
+    memset(untouched, 0xaa, sizeof untouched);
+    assert_int_equal(memcmp(&keys, untouched, sizeof keys) != 0, rc == 0); // written on success only
+    return rc;
+}
+
+// As czmq and pyzmq write them, and as an editor leaves them; not a pair of halves.
+static void test_forms_of_a_pair(void **state)
+{
+    (void)state;
+    char public[KEY_PAIRS_KEY_SIZE], secret[KEY_PAIRS_KEY_SIZE], other[KEY_PAIRS_KEY_SIZE], text[1000];
+    struct key_pair_keys keys;
+    zcert_t *cert = zcert_new();
+    assert_int_equal(zcert_save_secret(cert, PATH), 0);
+    assert_int_equal(key_pairs_read(PATH, &keys), 0);
+    assert_memory_equal(keys.public_key, zcert_public_key(cert), sizeof keys.public_key);
+    assert_memory_equal(keys.secret_key, zcert_secret_key(cert), sizeof keys.secret_key);
+    (void)snprintf(public, sizeof public, "%s", zcert_public_txt(cert));
+    (void)snprintf(secret, sizeof secret, "%s", zcert_secret_txt(cert));
+    zcert_destroy(&cert);
+    assert_int_equal(zmq_curve_keypair(text, other), 0);
+    const struct {
+        const char *before, *between, *secret, *behind;
+        int rc;
+    } cases[] = {
+        { "metadata\ncurve\n    public-key = \"", "\"\n    secret-key = \"", secret, "\"\n", 0 },
+        { "#   ****\r\n\tpublic-key='", "' \r\n\tsecret-key =\t'", secret, "'", 0 },
+        { "public-key = \"", "\"\nsecret-key = \"", other, "\"\n", -EBADMSG },
+        { "public-key = \"", "\"\nsecret-key = \"", secret + 1, "\"\n", -EBADMSG },
+        { "public-key = \"", "\"\nsecret-key = \"", secret, " \"\n", -EBADMSG },
+        { "public-key = \"", "\"\nsecret-key = \"", secret, "\n", -EBADMSG },
+        { "public-key = \"", "\"\nsecret-keys = \"", secret, "\"\n", -EBADMSG },
+        { "public-key = \"", "\"\n# secret-key = \"", secret, "\"\n", -EBADMSG },
+        { "public-key = \"", "\"\nsecret-key ", secret, "\n", -EBADMSG },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)snprintf(text, sizeof text, "%s%s%s%s%s", cases[i].before, public, cases[i].between,
+                       cases[i].secret, cases[i].behind);
+        assert_int_equal(read_written(text), cases[i].rc);
+    }
+    assert_int_equal(read_written(""), -EBADMSG);
+    assert_int_equal(key_pairs_read("absent", &keys), -ENOENT);
+}
+
+#define MASK 0x55 // so that what is looked for is not itself found
+
+// Whether the memory of this process but for its stacks has the key's text. Freed memory is read too,
+// which only the kernel may do under AddressSanitizer, whose own maps of terabytes are left out.
+static bool in_memory(const char masked[KEY_PAIRS_KEY_SIZE - 1])
+{
+    static char block[1 << 20];
+    const size_t n = KEY_PAIRS_KEY_SIZE - 1;
+    char line[PATH_MAX + 200];
+    int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    FILE *maps = fopen("/proc/self/maps", "re");
+    bool found = false;
+    assert_true(mem >= 0 && maps);
+    while (fgets(line, sizeof line, maps)) {
+        unsigned long at, end;
+        bool writable = sscanf(line, "%lx-%lx rw", &at, &end) == 2 && strstr(line, " rw");
+        if (!writable || strstr(line, "[stack]") || end - at > 1UL << 30) {
+            continue;
+        }
+        for (; at < end; at += sizeof block - n) {
+            size_t size = end - at < sizeof block ? end - at : sizeof block;
+            ssize_t got = pread(mem, block, size, (off_t)at);
+            for (size_t i = 0; got > 0 && i + n <= (size_t)got; i++) {
+                size_t same = 0;
+                while (same < n && (block[i + same] ^ MASK) == masked[same]) {
+                    same++;
+                }
+                found = found || same == n;
+            }
+        }
+    }
+    (void)fclose(maps);
+    assert_int_equal(close(mem), 0);
+    return found;
+}
+
+static void test_reading_leaves_no_text(void **state)
+{
+    (void)state;
+    struct key_pair_keys keys;
+    char text[KEY_PAIRS_KEY_SIZE], *kept;
+    assert_int_equal(key_pairs_make("keys", "orders"), 1);
+    assert_int_equal(key_pairs_read("keys/orders.key_secret", &keys), 0);
+    assert_non_null(zmq_z85_encode(text, keys.secret_key, sizeof keys.secret_key));
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        text[i] ^= MASK;
+    }
+    assert_false(in_memory(text));
+    kept = malloc(sizeof text);
+    assert_non_null(kept);
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        kept[i] = (char)(text[i] ^ MASK);
+    }
+    assert_true(in_memory(text));
+    free(kept);
 }
 
 static void test_no_place_for_keys(void **state)
@@ -182,6 +291,8 @@ int main(void)
         TEMP_DIR_CASE(test_keys_that_are_not_used),
         TEMP_DIR_CASE(test_a_server_can_be_opened_again),
         TEMP_DIR_CASE(test_long_paths),
+        TEMP_DIR_CASE(test_forms_of_a_pair),
+        TEMP_DIR_CASE(test_reading_leaves_no_text),
         TEMP_DIR_CASE(test_no_place_for_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

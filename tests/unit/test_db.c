@@ -15,14 +15,16 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "common/db_settle.h"
 #include "common/file.h"
+#include "tests/unit/descriptors.h"
 #include "tests/unit/loop.h"
 #include "tests/unit/temp_dir.h"
 
-#define SCHEMA                                                                                  \
-    "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE, blob BLOB, n INTEGER, r REAL,"    \
-    "  CHECK(n < 1000)) STRICT;"                                                                \
-    "CREATE TABLE child(id INTEGER REFERENCES t(id), must TEXT NOT NULL) STRICT;"               \
+#define SCHEMA                                                                                     \
+    "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE, blob BLOB, n INTEGER, r REAL,"       \
+    "  CHECK(n < 1000)) STRICT;"                                                                   \
+    "CREATE TABLE child(id INTEGER REFERENCES t(id), must TEXT NOT NULL) STRICT;"                  \
     "CREATE TABLE pair(a TEXT, b TEXT, PRIMARY KEY(a, b)) STRICT, WITHOUT ROWID;"
 
 static struct db *db;
@@ -72,12 +74,14 @@ static void test_values_come_back(void **state)
     static const int64_t numbers[] = { INT64_MIN, -1, 0, 999 };
     struct db_rows rows;
     for (int64_t i = 0; i < 4; i++) {
-        assert_int_equal(db_run(db, "INSERT INTO t(id, name, blob, n) VALUES(?, ?, ?, ?)", "isbi", i,
-                                i == 1 ? STR("a\0b") : (struct str){ NULL, 0 }, STR("\0\xFF"), numbers[i]),
+        assert_int_equal(db_run(db, "INSERT INTO t(id, name, blob, n) VALUES(?, ?, ?, ?)", "isbi",
+                                i, i == 1 ? STR("a\0b") : (struct str){ NULL, 0 }, STR("\0\xFF"),
+                                numbers[i]),
                          1);
     }
     int64_t i = 0;
-    assert_int_equal(db_rows_open(db, &rows, "SELECT id, name, blob, n, r FROM t ORDER BY id", ""), 0);
+    assert_int_equal(db_rows_open(db, &rows, "SELECT id, name, blob, n, r FROM t ORDER BY id", ""),
+                     0);
     while (db_rows_next(&rows) == 1) {
         assert_int_equal(db_int(&rows, 0), i);
         struct str name = db_str(&rows, 1), blob = db_str(&rows, 2);
@@ -96,8 +100,8 @@ static void test_empty_is_not_null(void **state)
 {
     (void)state;
     struct db_rows rows;
-    assert_int_equal(db_row(db, &rows, "SELECT ?, ?, ?, ?, ?, ?, ?, 1.5", "sszzbbn", STR(""), (struct str){ NULL, 0 },
-                            "", NULL, STR(""), (struct str){ NULL, 0 }),
+    assert_int_equal(db_row(db, &rows, "SELECT ?, ?, ?, ?, ?, ?, ?, 1.5", "sszzbbn", STR(""),
+                            (struct str){ NULL, 0 }, "", NULL, STR(""), (struct str){ NULL, 0 }),
                      1);
     for (int column = 0; column < 7; column++) {
         bool null = column % 2 == 1 || column == 6;
@@ -116,10 +120,14 @@ static void test_a_value_over_the_limit(void **state)
     (void)state;
     char *large = calloc(1, DB_MAX_BYTES + 1);
     assert_non_null(large);
-    assert_int_equal(db_run(db, "INSERT INTO t(blob) VALUES(?)", "b", (struct str){ large, DB_MAX_BYTES - 100 }), 1);
-    assert_int_equal(db_run(db, "INSERT INTO t(blob) VALUES(?)", "b", (struct str){ large, DB_MAX_BYTES + 1 }),
-                     -EMSGSIZE);
-    assert_int_equal(db_run(db, "INSERT INTO t(blob) VALUES(?)", "b", STR("small")), 1); // usable again
+    assert_int_equal(
+        db_run(db, "INSERT INTO t(blob) VALUES(?)", "b", (struct str){ large, DB_MAX_BYTES - 100 }),
+        1);
+    assert_int_equal(
+        db_run(db, "INSERT INTO t(blob) VALUES(?)", "b", (struct str){ large, DB_MAX_BYTES + 1 }),
+        -EMSGSIZE);
+    assert_int_equal(db_run(db, "INSERT INTO t(blob) VALUES(?)", "b", STR("small")),
+                     1); // usable again
     free(large);
 }
 
@@ -151,7 +159,8 @@ static void test_statements_over_the_limit(void **state)
             db_rows_close(&rows);
         }
     }
-    for (int i = 0; i < DB_MAX_STATEMENTS; i++) { // those that are there go on working, each its own
+    for (int i = 0; i < DB_MAX_STATEMENTS;
+         i++) { // those that are there go on working, each its own
         assert_int_equal(number(db, sql[i]), i);
     }
 }
@@ -159,7 +168,8 @@ static void test_statements_over_the_limit(void **state)
 static void test_queries_at_the_same_time(void **state)
 {
     (void)state;
-    static const char outer_sql[] = "SELECT id FROM t ORDER BY id", inner_sql[] = "SELECT id FROM t WHERE id < ?";
+    static const char outer_sql[] = "SELECT id FROM t ORDER BY id",
+                      inner_sql[] = "SELECT id FROM t WHERE id < ?";
     struct db_rows outer, inner;
     for (int64_t i = 0; i < 5; i++) {
         assert_int_equal(db_run(db, insert_t, "i", i), 1);
@@ -200,7 +210,8 @@ static void test_rows(void **state)
 static void test_errors_are_ours(void **state)
 {
     (void)state;
-    static const char named[] = "INSERT INTO t(id, name) VALUES(?, ?)", pair[] = "INSERT INTO pair VALUES('a', 'b')";
+    static const char named[] = "INSERT INTO t(id, name) VALUES(?, ?)",
+                      pair[] = "INSERT INTO pair VALUES('a', 'b')";
     static const char child[] = "INSERT INTO child(id, must) VALUES(?, ?)";
     assert_int_equal(db_run(db, named, "iz", INT64_C(1), "x"), 1);
     assert_int_equal(db_run(db, named, "iz", INT64_C(2), "x"), -EEXIST); // UNIQUE
@@ -208,10 +219,10 @@ static void test_errors_are_ours(void **state)
     assert_int_equal(db_run(db, named, "iz", INT64_C(1), "y"), -EEXIST); // PRIMARY KEY
     assert_int_equal(db_run(db, pair, ""), 1);
     assert_int_equal(db_run(db, pair, ""), -EEXIST);
-    assert_int_equal(db_run(db, "INSERT INTO t(n) VALUES(1000)", ""), -EINVAL);  // CHECK
-    assert_int_equal(db_run(db, "INSERT INTO t(n) VALUES('x')", ""), -EINVAL);   // STRICT
-    assert_int_equal(db_run(db, child, "in", INT64_C(1)), -EINVAL);              // NOT NULL
-    assert_int_equal(db_run(db, child, "iz", INT64_C(99), "x"), -EINVAL);        // REFERENCES
+    assert_int_equal(db_run(db, "INSERT INTO t(n) VALUES(1000)", ""), -EINVAL); // CHECK
+    assert_int_equal(db_run(db, "INSERT INTO t(n) VALUES('x')", ""), -EINVAL);  // STRICT
+    assert_int_equal(db_run(db, child, "in", INT64_C(1)), -EINVAL);             // NOT NULL
+    assert_int_equal(db_run(db, child, "iz", INT64_C(99), "x"), -EINVAL);       // REFERENCES
     assert_int_equal(db_run(db, child, "iz", INT64_C(1), "x"), 1);
     assert_int_equal(db_run(db, "NOT SQL", ""), -EIO);
     assert_non_null(strstr(db_error(db), "syntax error"));
@@ -271,6 +282,60 @@ static void test_files_that_are_no_database(void **state)
 
 // --- Readers and the writer
 
+static void test_what_the_system_said(void **state)
+{
+    (void)state;
+    struct db *other = NULL;
+    descriptors_take_all();
+    int of_writer = db_open("other.db", DB_WRITER, &other);
+    int of_reader = db_open("t.db", DB_READER, &other);
+    int of_settling = db_settle("t.db", NULL);
+    descriptors_give_back();
+    assert_int_equal(of_writer, -EMFILE);
+    assert_int_equal(of_reader, -EMFILE);
+    assert_int_equal(of_settling, -EMFILE);
+    assert_int_equal(db_settle("t.db", NULL), 0);
+    assert_null(other);
+    assert_int_equal(db_open("none/other.db", DB_WRITER, &other), -ENOENT);
+}
+
+static int opens_until_one_fails; // 0: none fails
+
+static int open_or_fail(const char *path, int flags, int mode)
+{
+    if (opens_until_one_fails > 0 && --opens_until_one_fails == 0) {
+        errno = EMFILE;
+        return -1;
+    }
+    return open(path, flags, mode);
+}
+
+// SQLite tries to read what it cannot open to write, and tells of that alone.
+static void test_a_descriptor_is_missing_once(void **state)
+{
+    (void)state;
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    sqlite3_syscall_ptr before = vfs->xGetSystemCall(vfs, "open");
+    assert_int_equal(vfs->xSetSystemCall(vfs, "open", (sqlite3_syscall_ptr)open_or_fail),
+                     SQLITE_OK);
+    int n = 0;
+    for (bool failed = true; failed; n++) {
+        struct db *other = NULL;
+        opens_until_one_fails = n + 1;
+        int rc = db_open("other.db", DB_WRITER, &other);
+        failed = opens_until_one_fails == 0;
+        assert_true(rc == 0 || rc == -EMFILE || rc == -EROFS);
+        db_close(&other);
+        assert_true(unlink("other.db") == 0 || errno == ENOENT);
+    }
+    assert_true(n > 2); // the store, its directory or log, and one that was not reached
+    opens_until_one_fails = 1;
+    int of_settling = db_settle("t.db", NULL);
+    assert_int_equal(opens_until_one_fails, 0);
+    assert_int_equal(vfs->xSetSystemCall(vfs, "open", before), SQLITE_OK);
+    assert_int_equal(of_settling, -EROFS);
+}
+
 static void test_a_reader_cannot_write(void **state)
 {
     (void)state;
@@ -303,7 +368,8 @@ static void test_only_the_writer_checkpoints(void **state)
     struct stat st;
     struct db *reader = opened(DB_READER);
     for (int64_t i = 0; i < 2000; i++) { // far above SQLite's own limit for a checkpoint
-        assert_int_equal(db_run(db, "INSERT INTO t(id, blob) VALUES(?, zeroblob(4000))", "i", i), 1);
+        assert_int_equal(db_run(db, "INSERT INTO t(id, blob) VALUES(?, zeroblob(4000))", "i", i),
+                         1);
     }
     assert_int_equal(stat("t.db", &st), 0);
     assert_true(st.st_size < 100000);
@@ -389,11 +455,47 @@ static void test_savepoints_nest(void **state)
     assert_int_equal(number(db, count_t), 1);
 }
 
+static void test_the_page_cache_is_counted(void **state)
+{
+    (void)state;
+    int64_t before = db_cache_bytes();
+    assert_int_equal(db_script(db, "INSERT INTO t(blob) VALUES(zeroblob(2000000))"), 0);
+    int64_t after = db_cache_bytes();
+    assert_true(after > before + 2000000 && after < before + 4000000);
+    db_close(&db);
+    assert_true(db_cache_bytes() <= before);
+    db = opened(DB_WRITER);
+}
+
+static void test_found_pages_are_counted(void **state)
+{
+    (void)state;
+    int64_t rows = 0;
+    assert_int_equal(db_run(db, insert_t, "i", INT64_C(7)), 1);
+    db_count_pages(db);
+    int64_t hits = db_page_hits(), misses = db_page_misses();
+    rows = number(db, count_t);
+    assert_true(rows > 0);
+    assert_int_equal(db_page_hits(), hits); // it was not counted yet
+    db_count_pages(db);
+    assert_true(db_page_hits() > hits);
+    assert_int_equal(db_page_misses(), misses); // what was just written is there
+    struct db *reader = opened(DB_READER);
+    hits = db_page_hits();
+    assert_int_equal(number(reader, count_t), rows);
+    db_close(&reader);
+    assert_true(db_page_misses() > misses); // nothing is there in a new cache
+    misses = db_page_misses();
+    db_count_pages(db);
+    db_count_pages(db);
+    assert_int_equal(db_page_misses(), misses); // nothing is counted twice
+}
+
 static int run_committer(void)
 {
     struct db *own;
-    if (db_open("t.db", DB_WRITER, &own) || db_script(own, "INSERT INTO t(id) VALUES(1)") || db_begin(own) ||
-        db_script(own, "INSERT INTO t(id) VALUES(2)")) {
+    if (db_open("t.db", DB_WRITER, &own) || db_script(own, "INSERT INTO t(id) VALUES(1)") ||
+        db_begin(own) || db_script(own, "INSERT INTO t(id) VALUES(2)")) {
         return 1;
     }
     (void)kill(getpid(), SIGKILL);
@@ -429,12 +531,16 @@ int main(int argc, char **argv)
         CASE(test_errors_are_ours),
         CASE(test_a_full_store),
         CASE(test_files_that_are_no_database),
+        CASE(test_what_the_system_said),
+        CASE(test_a_descriptor_is_missing_once),
         CASE(test_a_reader_cannot_write),
         CASE(test_a_reader_sees_what_is_committed),
         CASE(test_only_the_writer_checkpoints),
         CASE(test_how_it_is_opened),
         CASE(test_two_writers),
         CASE(test_savepoints_nest),
+        CASE(test_the_page_cache_is_counted),
+        CASE(test_found_pages_are_counted),
         CASE(test_a_killed_writer_leaves_what_it_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

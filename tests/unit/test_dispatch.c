@@ -3,6 +3,8 @@
 // not begun, and an answer that says no leaves nothing behind.
 #include "common/dispatch.h"
 
+#include "common/clock.h"
+
 #include <errno.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -16,13 +18,14 @@
 
 #include "tests/unit/calls.h"
 #include "tests/unit/loop.h"
+#include "tests/unit/sample.h"
 
 #define LIMIT_MS 10000
 
 // --- The service
 
-#define THING_FIELDS(S, I, B, T, O, L)                                 \
-    S(name, REQUIRED, 1, 10, LINE, "Its name")                         \
+#define THING_FIELDS(S, I, B, T, O, L)                                                             \
+    S(name, REQUIRED, 1, 10, LINE, "Its name")                                                     \
     I(status, OPTIONAL, 0, 599, "What write answers")
 MESSAGE_DECLARE(thing, THING_FIELDS)
 #define MESSAGE_SELF_ struct thing
@@ -34,6 +37,9 @@ static const char *const migrations[] = { "CREATE TABLE t(name TEXT NOT NULL) ST
 static char trail[64]; // stages in the order in which they ran
 static sem_t gate;     // compute waits here
 static atomic_int computing, computed, written;
+static int slow_reads;
+
+#define SLOW_US 5000
 
 static int note(struct call *c, const char *stage)
 {
@@ -110,22 +116,43 @@ static int wait_in_compute(struct call *c)
     return call_reply_empty(c, 204);
 }
 
+static int slow_read(struct call *c)
+{
+    slow_reads++;
+    (void)usleep(SLOW_US);
+    return call_reply_empty(c, 204);
+}
+
+// Asks for what never ends, and does not look at why there is no row.
+static int endless_read(struct call *c)
+{
+    struct db_rows rows;
+    int rc = db_row(call_db(c), &rows,
+                    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+                    " SELECT count(*) FROM n",
+                    "");
+    assert_true(rc < 0);
+    return rc;
+}
+
 static int large_reply(struct call *c)
 {
     char *text = call_alloc(c, CALL_REPLY_BYTES);
     assert_non_null(text);
     memset(text, 'x', CALL_REPLY_BYTES);
-    return call_reply(c, 200, &thing_message, &(struct thing){ .name = { text, CALL_REPLY_BYTES } });
+    return call_reply(c, 200, &thing_message,
+                      &(struct thing){ .name = { text, CALL_REPLY_BYTES } });
 }
 
 static int echo_query(struct call *c)
 {
     struct buf *b = call_reply_begin(c, 200);
-    struct str text = call_query(c, "text"), sort = call_query(c, "sort"), kinds = call_query(c, "kinds");
+    struct str text = call_query(c, "text"), sort = call_query(c, "sort"),
+               kinds = call_query(c, "kinds");
     (void)b;
     assert_true(call_answered(c));
-    struct thing t = { .name = call_printf(c, "%.*s/%.*s/%.*s/%d", STR_ARG(text), STR_ARG(sort), STR_ARG(kinds),
-                                           (int)call_query_int(c, "limit")) };
+    struct thing t = { .name = call_printf(c, "%.*s/%.*s/%.*s/%d", STR_ARG(text), STR_ARG(sort),
+                                           STR_ARG(kinds), (int)call_query_int(c, "limit")) };
     message_pack(&thing_message, &t, b);
     return 0;
 }
@@ -133,9 +160,9 @@ static int echo_query(struct call *c)
 static int echo_caller(struct call *c)
 {
     const struct principal *p = call_principal(c);
-    struct thing t = { .name = call_printf(c, "%.*s %.*s %.*s %d%d %.*s", STR_ARG(p->id), STR_ARG(p->role),
-                                           STR_ARG(p->session), call_is_admin(c), call_is_user(c, STR("u1")),
-                                           STR_ARG(call_param(c, 1))) };
+    struct thing t = { .name = call_printf(c, "%.*s %.*s %.*s %d%d %.*s", STR_ARG(p->id),
+                                           STR_ARG(p->role), STR_ARG(p->session), call_is_admin(c),
+                                           call_is_user(c, STR("u1")), STR_ARG(call_param(c, 1))) };
     return call_reply(c, 200, &thing_message, &t);
 }
 
@@ -162,26 +189,47 @@ static const struct query_param keep_params[] = {
     { .name = NULL },
 };
 
-enum { STAGES, IN_READ, SILENT, FAIL_READ, FAIL_WRITE, STATUS, COMPUTE, LARGE, QUERY, NEEDED, CALLER, REQUIRED };
+enum {
+    STAGES,
+    IN_READ,
+    SILENT,
+    FAIL_READ,
+    FAIL_WRITE,
+    STATUS,
+    COMPUTE,
+    LARGE,
+    QUERY,
+    NEEDED,
+    CALLER,
+    REQUIRED,
+    SLOW,
+    ENDLESS
+};
 
 #define ROUTE(name) .method = "POST", .operation = name, .success = 200
 static const struct route routes[] = {
-    [STAGES] = { ROUTE("stages"), .pattern = "/stages", .read = read_stage, .compute = compute_stage,
-                 .write = write_stage },
-    [IN_READ] = { ROUTE("inRead"), .pattern = "/in-read", .read = answer_in_read, .compute = compute_stage,
-                  .write = write_stage },
-    [SILENT] = { ROUTE("silent"), .pattern = "/silent", .read = silent, .compute = silent, .write = silent },
-    [FAIL_READ] = { ROUTE("failRead"), .pattern = "/fail-read", .query = error_params, .read = failing,
-                    .write = write_stage },
-    [FAIL_WRITE] = { ROUTE("failWrite"), .pattern = "/fail-write", .query = error_params, .write = write_failing },
-    [STATUS] = { ROUTE("status"), .pattern = "/status", .request = &thing_message, .body = FRAME_BODY_JSON,
-                 .query = keep_params, .write = write_status },
+    [STAGES] = { ROUTE("stages"), .pattern = "/stages", .read = read_stage,
+                 .compute = compute_stage, .write = write_stage },
+    [IN_READ] = { ROUTE("inRead"), .pattern = "/in-read", .read = answer_in_read,
+                  .compute = compute_stage, .write = write_stage },
+    [SILENT] = { ROUTE("silent"), .pattern = "/silent", .read = silent, .compute = silent,
+                 .write = silent },
+    [FAIL_READ] = { ROUTE("failRead"), .pattern = "/fail-read", .query = error_params,
+                    .read = failing, .write = write_stage },
+    [FAIL_WRITE] = { ROUTE("failWrite"), .pattern = "/fail-write", .query = error_params,
+                     .write = write_failing },
+    [STATUS] = { ROUTE("status"), .pattern = "/status", .request = &thing_message,
+                 .body = FRAME_BODY_JSON, .query = keep_params, .write = write_status },
     [COMPUTE] = { ROUTE("compute"), .pattern = "/compute", .compute = wait_in_compute },
     [LARGE] = { ROUTE("large"), .pattern = "/large", .read = large_reply },
     [QUERY] = { ROUTE("query"), .pattern = "/query", .query = echo_params, .read = echo_query },
     [NEEDED] = { ROUTE("needed"), .pattern = "/needed", .query = needed_params, .read = silent },
-    [CALLER] = { ROUTE("caller"), .pattern = "/a/{a}/b/{b}", .auth = FRAME_AUTH_OPTIONAL, .read = echo_caller },
-    [REQUIRED] = { ROUTE("required"), .pattern = "/required", .auth = FRAME_AUTH_REQUIRED, .read = answer_in_read },
+    [CALLER] = { ROUTE("caller"), .pattern = "/a/{a}/b/{b}", .auth = FRAME_AUTH_OPTIONAL,
+                 .read = echo_caller },
+    [REQUIRED] = { ROUTE("required"), .pattern = "/required", .auth = FRAME_AUTH_REQUIRED,
+                   .read = answer_in_read },
+    [SLOW] = { ROUTE("slow"), .pattern = "/slow", .read = slow_read },
+    [ENDLESS] = { ROUTE("endless"), .pattern = "/endless", .read = endless_read },
 };
 
 static const struct service service = { .name = "things",
@@ -193,6 +241,7 @@ static const struct service service = { .name = "things",
 static int enter(void **state)
 {
     trail[0] = '\0';
+    slow_reads = 0;
     atomic_store(&computing, 0);
     atomic_store(&computed, 0);
     atomic_store(&written, 0);
@@ -257,16 +306,18 @@ static void test_stages_that_fail(void **state)
         int error;
         uint32_t status;
         const char *slug;
-    } cases[] = { { EIO, 503, "store-unavailable" },    { ENOSPC, 503, "store-unavailable" },
-                  { EROFS, 503, "store-unavailable" },  { EAGAIN, 503, "store-unavailable" },
-                  { EBUSY, 503, "store-unavailable" },  { EINVAL, 500, "internal" },
-                  { EEXIST, 500, "internal" },          { ENOMEM, 500, "internal" } };
+    } cases[] = { { EIO, 503, "store-unavailable" },   { ENOSPC, 503, "store-unavailable" },
+                  { EROFS, 503, "store-unavailable" }, { EAGAIN, 503, "store-unavailable" },
+                  { EBUSY, 503, "store-unavailable" }, { EINVAL, 500, "internal" },
+                  { EEXIST, 500, "internal" },         { ENOMEM, 500, "internal" } };
+    int64_t reads = sample("sluice_store_read_seconds_count");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (uint32_t route = FAIL_READ; route <= FAIL_WRITE; route++) {
             char number[8], body[64];
             (void)snprintf(number, sizeof number, "%d", cases[i].error);
             (void)snprintf(body, sizeof body, "{\"slug\":\"%s\"}", cases[i].slug);
-            const struct answer *a = asked((struct ask){ .route = route, .query = { "error", number } });
+            const struct answer *a =
+                asked((struct ask){ .route = route, .query = { "error", number } });
             assert_int_equal(a->status, cases[i].status);
             assert_string_equal(a->body, body); // and nothing of the inside
             if (a->status == 503) {
@@ -275,13 +326,17 @@ static void test_stages_that_fail(void **state)
         }
     }
     assert_int_equal(stored_number("SELECT count(*) FROM t"), 0);
+    assert_int_equal(sample("sluice_store_read_seconds_count") - reads, 8);
+    assert_int_equal(sample("sluice_store_failures_total{operation=\"read\"}"), 5);
+    assert_int_equal(sample("sluice_store_failures_total{operation=\"write\"}"), 5);
 }
 
 static void test_a_reply_over_the_limit(void **state)
 {
     (void)state;
     assert_int_equal(asked((struct ask){ .route = LARGE })->status, 500);
-    assert_int_equal(asked((struct ask){ .route = IN_READ })->status, 404); // its buffer is good again
+    assert_int_equal(asked((struct ask){ .route = IN_READ })->status,
+                     404); // its buffer is good again
 }
 
 // --- Undoing
@@ -293,17 +348,20 @@ static void test_an_answer_of_400_and_above_undoes(void **state)
         const char *json;
         uint32_t status;
         int rows; // in all after it
-    } cases[] = { { "{\"name\":\"a\",\"status\":200}", 200, 1 }, { "{\"name\":\"b\",\"status\":399}", 399, 2 },
-                  { "{\"name\":\"c\",\"status\":400}", 400, 2 }, { "{\"name\":\"d\",\"status\":409}", 409, 2 },
-                  { "{\"name\":\"e\",\"status\":599}", 599, 2 }, { "{\"name\":\"f\",\"status\":204}", 204, 3 } };
+    } cases[] = { { "{\"name\":\"a\",\"status\":200}", 200, 1 },
+                  { "{\"name\":\"b\",\"status\":399}", 399, 2 },
+                  { "{\"name\":\"c\",\"status\":400}", 400, 2 },
+                  { "{\"name\":\"d\",\"status\":409}", 409, 2 },
+                  { "{\"name\":\"e\",\"status\":599}", 599, 2 },
+                  { "{\"name\":\"f\",\"status\":204}", 204, 3 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct answer *a = asked((struct ask){ .route = STATUS, .json = cases[i].json });
         assert_int_equal(a->status, cases[i].status); // the handler's answer goes out all the same
         assert_body_has(a, "\"name\":");
         assert_int_equal(stored_number("SELECT count(*) FROM t"), cases[i].rows);
     }
-    const struct answer *a = asked(
-        (struct ask){ .route = STATUS, .json = "{\"name\":\"k\",\"status\":401}", .query = { "keep", "" } });
+    const struct answer *a = asked((struct ask){
+        .route = STATUS, .json = "{\"name\":\"k\",\"status\":401}", .query = { "keep", "" } });
     assert_int_equal(a->status, 401);
     assert_int_equal(stored_number("SELECT count(*) FROM t WHERE name = 'k'"), 1); // call_keep()
 }
@@ -311,16 +369,17 @@ static void test_an_answer_of_400_and_above_undoes(void **state)
 static void test_undoing_leaves_the_neighbours(void **state)
 {
     (void)state;
-    uint64_t ids[60];
-    for (int i = 0; i < 60; i++) {
+    uint64_t ids[24]; // fewer than LIMITER_START: a worker that has just begun hands none back
+    const int n = sizeof ids / sizeof *ids;
+    for (int i = 0; i < n; i++) {
         char json[64];
         (void)snprintf(json, sizeof json, "{\"name\":\"n%d\",\"status\":%d}", i, i % 3 ? 200 : 409);
         ids[i] = ask((struct ask){ .route = STATUS, .json = json });
     }
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < n; i++) {
         assert_int_equal(answer_to(ids[i])->status, i % 3 ? 200 : 409);
     }
-    assert_int_equal(stored_number("SELECT count(*) FROM t"), 40);
+    assert_int_equal(stored_number("SELECT count(*) FROM t"), n - n / 3);
 }
 
 // --- Checks before the stages
@@ -353,8 +412,10 @@ static void test_query_mistakes(void **state)
         const char *query[10];
         const char *error;
     } bad[] = {
-        { { "text", "" }, "{\"detail\":\"has 0 bytes; allowed are 1 to 5\",\"parameter\":\"text\"}" },
-        { { "text", "123456" }, "{\"detail\":\"has 6 bytes; allowed are 1 to 5\",\"parameter\":\"text\"}" },
+        { { "text", "" },
+          "{\"detail\":\"has 0 bytes; allowed are 1 to 5\",\"parameter\":\"text\"}" },
+        { { "text", "123456" },
+          "{\"detail\":\"has 6 bytes; allowed are 1 to 5\",\"parameter\":\"text\"}" },
         { { "sort", "side" }, "{\"detail\":\"must be one of up|down\",\"parameter\":\"sort\"}" },
         { { "sort", "up,down" }, "\"parameter\":\"sort\"" },
         { { "sort", "" }, "\"parameter\":\"sort\"" },
@@ -363,7 +424,8 @@ static void test_query_mistakes(void **state)
         { { "kinds", "a," }, "\"parameter\":\"kinds\"" },
         { { "kinds", ",a" }, "\"parameter\":\"kinds\"" },
         { { "kinds", "b" }, "\"parameter\":\"kinds\"" },
-        { { "limit", "101" }, "{\"detail\":\"must be an integer from -5 to 100\",\"parameter\":\"limit\"}" },
+        { { "limit", "101" },
+          "{\"detail\":\"must be an integer from -5 to 100\",\"parameter\":\"limit\"}" },
         { { "limit", "-6" }, "\"parameter\":\"limit\"" },
         { { "limit", "" }, "\"parameter\":\"limit\"" },
         { { "limit", "-" }, "\"parameter\":\"limit\"" },
@@ -372,9 +434,11 @@ static void test_query_mistakes(void **state)
         { { "limit", "0x5" }, "\"parameter\":\"limit\"" },
         { { "limit", "99999999999999999999" }, "\"parameter\":\"limit\"" }, // would wrap
         { { "limit", "18446744073709551617" }, "\"parameter\":\"limit\"" },
-        { { "Limit", "5" }, "{\"detail\":\"is not a parameter of this request\",\"parameter\":\"Limit\"}" },
+        { { "Limit", "5" },
+          "{\"detail\":\"is not a parameter of this request\",\"parameter\":\"Limit\"}" },
         { { "", "5" }, "\"parameter\":\"\"" },
-        { { "limit", "5", "limit", "5" }, "{\"detail\":\"is given more than once\",\"parameter\":\"limit\"}" },
+        { { "limit", "5", "limit", "5" },
+          "{\"detail\":\"is given more than once\",\"parameter\":\"limit\"}" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct ask request = { .route = QUERY };
@@ -385,9 +449,10 @@ static void test_query_mistakes(void **state)
         assert_body_has(a, bad[i].error);
     }
     const struct answer *a = asked((struct ask){ .route = NEEDED });
-    assert_string_equal(
-        a->body, "{\"slug\":\"invalid-parameter\",\"errors\":[{\"detail\":\"is required\",\"parameter\":\"q\"}]}");
-    a = asked((struct ask){ .route = QUERY, .query = { "limit", "x", "sort", "x", "a", "", "b", "" } });
+    assert_string_equal(a->body, "{\"slug\":\"invalid-parameter\",\"errors\":[{\"detail\":\"is "
+                                 "required\",\"parameter\":\"q\"}]}");
+    a = asked(
+        (struct ask){ .route = QUERY, .query = { "limit", "x", "sort", "x", "a", "", "b", "" } });
     assert_body_has(a, "\"limit\"},{");
     assert_body_has(a, "\"sort\"},{");
     assert_body_has(a, "\"a\"},{");
@@ -397,12 +462,14 @@ static void test_query_mistakes(void **state)
 static void test_body_mistakes(void **state)
 {
     (void)state;
-    const struct answer *a = asked((struct ask){ .route = STATUS, .json = "{\"status\":600,\"x/y\":1}" });
+    const struct answer *a =
+        asked((struct ask){ .route = STATUS, .json = "{\"status\":600,\"x/y\":1}" });
     assert_int_equal(a->status, 422);
-    assert_string_equal(a->body, "{\"slug\":\"invalid-fields\",\"errors\":["
-                                 "{\"detail\":\"is 600; allowed are 0 to 599\",\"pointer\":\"#/status\"},"
-                                 "{\"detail\":\"is unknown; allowed are name, status\",\"pointer\":\"#/x~1y\"},"
-                                 "{\"detail\":\"is required\",\"pointer\":\"#/name\"}]}");
+    assert_string_equal(
+        a->body, "{\"slug\":\"invalid-fields\",\"errors\":["
+                 "{\"detail\":\"is 600; allowed are 0 to 599\",\"pointer\":\"#/status\"},"
+                 "{\"detail\":\"is unknown; allowed are name, status\",\"pointer\":\"#/x~1y\"},"
+                 "{\"detail\":\"is required\",\"pointer\":\"#/name\"}]}");
     a = asked((struct ask){ .route = STATUS, .json = "[]" });
     assert_int_equal(a->status, 422);
     assert_body_has(a, "{\"detail\":\"must be an object\",\"pointer\":\"#\"}");
@@ -415,8 +482,8 @@ static void test_body_mistakes(void **state)
 static void test_who_calls(void **state)
 {
     (void)state;
-    const struct answer *a =
-        asked((struct ask){ .route = CALLER, .params = { "one", "two" }, .user = "u1", .role = "admin" });
+    const struct answer *a = asked(
+        (struct ask){ .route = CALLER, .params = { "one", "two" }, .user = "u1", .role = "admin" });
     assert_string_equal(a->body, "{\"name\":\"u1 admin session 11 two\"}");
     a = asked((struct ask){ .route = CALLER, .params = { "one", "two" }, .user = "u2" });
     assert_string_equal(a->body, "{\"name\":\"u2 user session 00 two\"}");
@@ -470,8 +537,9 @@ static void test_an_expired_request_is_not_begun(void **state)
 {
     (void)state;
     // The writer thread is held by an earlier job until the deadline of this one is over.
-    uint64_t holders[2] = { ask((struct ask){ .route = COMPUTE }), ask((struct ask){ .route = COMPUTE }) };
-    LOOP_UNTIL(atomic_load(&computing) == 2, LIMIT_MS);
+    uint64_t holders[2] = { ask((struct ask){ .route = COMPUTE }),
+                            ask((struct ask){ .route = COMPUTE }) };
+    LOOP_UNTIL(atomic_load(&computing) == (int)dispatch_compute_threads(), LIMIT_MS);
     uint64_t late = ask((struct ask){ .route = COMPUTE, .deadline_ms = 50 });
     uint64_t wanted = ask((struct ask){ .route = COMPUTE });
     loop_for(100);
@@ -506,11 +574,14 @@ static void test_an_expired_write_never_reaches_the_store(void **state)
     int held = 0;
     assert_int_equal(sem_init(&store_gate, 0, 0), 0);
     assert_int_equal(store_submit(store, hold_store, on_held, &held), 0);
-    uint64_t late = ask((struct ask){ .route = STATUS, .json = "{\"name\":\"late\",\"status\":200}",
-                                      .deadline_ms = 50 });
-    uint64_t cancelled = ask((struct ask){ .route = STATUS, .json = "{\"name\":\"off\",\"status\":200}" });
-    uint64_t lost = ask((struct ask){ .route = STATUS, .json = "{\"name\":\"lost\",\"status\":200}", .link = link_b });
-    uint64_t wanted = ask((struct ask){ .route = STATUS, .json = "{\"name\":\"ok\",\"status\":200}" });
+    uint64_t late = ask((struct ask){
+        .route = STATUS, .json = "{\"name\":\"late\",\"status\":200}", .deadline_ms = 50 });
+    uint64_t cancelled =
+        ask((struct ask){ .route = STATUS, .json = "{\"name\":\"off\",\"status\":200}" });
+    uint64_t lost = ask((struct ask){
+        .route = STATUS, .json = "{\"name\":\"lost\",\"status\":200}", .link = link_b });
+    uint64_t wanted =
+        ask((struct ask){ .route = STATUS, .json = "{\"name\":\"ok\",\"status\":200}" });
     dispatch_cancel(dispatch, link_a, cancelled);
     dispatch_cancel(dispatch, link_b, wanted); // of another connection: not its request
     dispatch_cancel(dispatch, link_a, 999999);
@@ -536,29 +607,48 @@ static void test_a_deadline_that_is_over_when_it_comes(void **state)
     assert_string_equal(trail, "");
 }
 
+// One query has the loop, and with it everybody else, for so long and no longer.
+static void test_a_query_without_end(void **state)
+{
+    (void)state;
+    int64_t began_ms = clock_mono_ms();
+    const struct answer *a = asked((struct ask){ .route = ENDLESS, .deadline_ms = 100 });
+    int64_t took_ms = clock_mono_ms() - began_ms;
+    assert_int_equal(a->status, 504);
+    assert_body_has(a, "\"slug\":\"deadline-exceeded\"");
+    assert_in_range(took_ms, 95, WORKER_READ_MS - 1);
+    a = asked((struct ask){ .route = ENDLESS, .deadline_ms = 60000 });
+    assert_int_equal(a->status, 504);
+    assert_in_range(clock_mono_ms() - began_ms - took_ms, WORKER_READ_MS, 10 * WORKER_READ_MS);
+    assert_int_equal(sample("sluice_store_failures_total{operation=\"read\"}"), 2);
+    assert_int_equal(asked((struct ask){ .route = STAGES })->status, 201); // others are not cut off
+}
+
 // --- Limits
 
 static void test_the_compute_queue_has_a_limit(void **state)
 {
     (void)state;
-    enum { TAKEN = WORKER_COMPUTE_THREADS + WORKER_COMPUTE_QUEUE };
-    uint64_t ids[TAKEN];
-    for (int i = 0; i < TAKEN; i++) {
+    uint64_t ids[WORKER_COMPUTE_THREADS + WORKER_COMPUTE_QUEUE];
+    int threads = (int)dispatch_compute_threads(), taken = threads + WORKER_COMPUTE_QUEUE;
+    for (int i = 0; i < taken; i++) {
         ids[i] = ask((struct ask){ .route = COMPUTE });
     }
     const struct answer *a = asked((struct ask){ .route = COMPUTE });
     assert_int_equal(a->status, 503);
     assert_body_has(a, "\"slug\":\"overloaded\"");
     assert_header(a, "retry-after", "1");
-    LOOP_UNTIL(atomic_load(&computing) == WORKER_COMPUTE_THREADS, LIMIT_MS);
+    LOOP_UNTIL(atomic_load(&computing) == threads, LIMIT_MS);
     loop_for(50);
-    assert_int_equal(atomic_load(&computing), WORKER_COMPUTE_THREADS); // never more at once
-    assert_int_equal(asked((struct ask){ .route = IN_READ })->status, 404); // others go on meanwhile
-    let_go(TAKEN);
-    for (int i = 0; i < TAKEN; i++) {
+    assert_int_equal(atomic_load(&computing), threads); // never more at once
+    assert_int_equal(asked((struct ask){ .route = IN_READ })->status,
+                     404); // others go on meanwhile
+    let_go(taken);
+    for (int i = 0; i < taken; i++) {
         assert_int_equal(answer_to(ids[i])->status, 204);
     }
-    assert_true(answer_to(ids[TAKEN - 1])->queue_us >= 50000); // waiting is told apart from computing
+    assert_true(answer_to(ids[taken - 1])->queue_us >=
+                50000); // waiting is told apart from computing
 }
 
 static void test_over_the_capacity(void **state)
@@ -600,6 +690,78 @@ static void test_late_calls_are_told_from_long_ones(void **state)
     let_go(1);
     (void)answer_to(late);
     assert_int_equal(dispatch_late_ms(dispatch), 0);
+}
+
+// Time runs from the arrival on, also for those that wait behind others in the loop.
+static void test_waiting_for_the_loop(void **state)
+{
+    (void)state;
+    uint64_t first = ask((struct ask){ .route = SLOW });
+    assert_true(answer_now(first)->there); // at once, if nobody is before it
+    uint64_t wanted = ask((struct ask){ .route = SLOW });
+    uint64_t late = ask((struct ask){ .route = SLOW, .deadline_ms = 1 });
+    uint64_t cancelled = ask((struct ask){ .route = SLOW });
+    uint64_t lost = ask((struct ask){ .route = SLOW, .link = link_b });
+    uint64_t write = ask((struct ask){ .route = STAGES });
+    assert_false(answer_now(wanted)->there || answer_now(write)->there);
+    assert_int_equal(dispatch_in_flight(dispatch), 5);
+    dispatch_cancel(dispatch, link_a, cancelled);
+    dispatch_forget(dispatch, link_b);
+    assert_int_equal(answer_to(late)->status, 504);
+    assert_int_equal(answer_to(wanted)->status, 204);
+    assert_true(answer_to(late)->queue_us >= 1000);
+    assert_int_equal(answer_to(write)->status, 201);
+    LOOP_UNTIL(dispatch_in_flight(dispatch) == 0, LIMIT_MS);
+    assert_false(answer_now(lost)->there);
+    assert_int_equal(slow_reads, 2);
+}
+
+// Two queues, one after the other: for the loop, and then for a thread.
+static void test_waiting_for_the_loop_and_then_for_a_thread(void **state)
+{
+    (void)state;
+    enum { ASKED = 20 };
+    uint64_t ids[ASKED];
+    (void)ask((struct ask){ .route = SLOW }); // the others wait for the loop
+    for (int i = 0; i < ASKED; i++) {
+        ids[i] = ask((struct ask){ .route = COMPUTE });
+    }
+    LOOP_UNTIL(atomic_load(&computing) == (int)dispatch_compute_threads(), LIMIT_MS);
+    let_go(ASKED);
+    for (int i = 0; i < ASKED; i++) {
+        assert_int_equal(answer_to(ids[i])->status, 204);
+    }
+    LOOP_UNTIL(dispatch_in_flight(dispatch) == 0, LIMIT_MS);
+}
+
+// More than can be done in good time is given back, and less of it is taken from then on.
+static void test_too_slow_for_so_many(void **state)
+{
+    (void)state;
+    enum { ASKED = 76 }; // the first is answered at once; then as many as one class may have
+    uint64_t ids[ASKED];
+    uint32_t limits[FRAME_CLASSES];
+    for (int i = 0; i < ASKED; i++) {
+        ids[i] = ask((struct ask){ .route = SLOW });
+    }
+    uint64_t more = ask((struct ask){ .route = SLOW });
+    assert_string_equal(answer_now(more)->reason, "full"); // at once
+    assert_int_equal(asked((struct ask){ .route = SILENT })->status,
+                     500); // others are not shut out
+    int done = 0, returned = 0;
+    for (int i = 0; i < ASKED; i++) {
+        const struct answer *a = answer_to(ids[i]);
+        returned += a->returned;
+        done += !a->returned;
+        assert_true(!a->returned || strcmp(a->reason, "full") == 0);
+        assert_true(a->returned || returned == 0 ||
+                    i < ASKED - returned); // the first ones are kept
+    }
+    dispatch_limits(dispatch, limits);
+    assert_true(limits[FRAME_CLASS_READ] < 20);
+    assert_int_equal(limits[FRAME_CLASS_WRITE], 32);
+    assert_true(returned > 0 && done == slow_reads);
+    assert_int_equal(dispatch_in_flight(dispatch), 0);
 }
 
 static void test_draining(void **state)
@@ -668,7 +830,8 @@ static void test_calls_do_not_mix(void **state)
             break;
         default:
             a = asked((struct ask){ .route = IN_READ });
-            assert_string_equal(a->body, "{\"slug\":\"not-found\",\"detail\":\"there is no such thing\"}");
+            assert_string_equal(a->body,
+                                "{\"slug\":\"not-found\",\"detail\":\"there is no such thing\"}");
         }
         assert_string_equal(a->headers, "");
         trail[0] = '\0';
@@ -693,9 +856,13 @@ int main(void)
         CASE(test_an_expired_request_is_not_begun),
         CASE(test_an_expired_write_never_reaches_the_store),
         CASE(test_a_deadline_that_is_over_when_it_comes),
+        CASE(test_a_query_without_end),
         CASE(test_the_compute_queue_has_a_limit),
         CASE(test_over_the_capacity),
         CASE(test_late_calls_are_told_from_long_ones),
+        CASE(test_waiting_for_the_loop),
+        CASE(test_waiting_for_the_loop_and_then_for_a_thread),
+        CASE(test_too_slow_for_so_many),
         CASE(test_draining),
         CASE(test_a_reader_returns_writes),
         CASE(test_abandoned_calls_get_no_answer),

@@ -18,6 +18,19 @@ static void assert_all(const char *before, const char *after)
     }
 }
 
+static void test_of_content(void **state)
+{
+    (void)state;
+    char one[ENTITY_TAG_HASH_SIZE], same[ENTITY_TAG_HASH_SIZE], other[ENTITY_TAG_HASH_SIZE];
+    entity_tag_of(STR("content"), one);
+    entity_tag_of(STR("content"), same);
+    entity_tag_of(STR("contents"), other);
+    assert_int_equal(strlen(one), ENTITY_TAG_HASH_SIZE - 1);
+    assert_true(one[0] == '"' && one[ENTITY_TAG_HASH_SIZE - 2] == '"');
+    assert_string_equal(one, same);
+    assert_string_not_equal(one, other);
+}
+
 static void test_if_match(void **state)
 {
     (void)state;
@@ -105,6 +118,7 @@ static void test_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_of_content),
         cmocka_unit_test(test_if_match),
         cmocka_unit_test(test_if_none_match),
         cmocka_unit_test(test_making),

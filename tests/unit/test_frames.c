@@ -43,6 +43,7 @@ static int decode(struct str frame)
     struct str s, t;
     struct frame_welcome welcome;
     struct frame_pong pong;
+    struct frame_credit credit;
     int rc = frame_open(&r, &type, &fields);
     if (rc) {
         return rc;
@@ -62,6 +63,9 @@ static int decode(struct str frame)
         return frame_return_decode(&r, fields, &number, &s);
     case FRAME_PONG:
         return frame_pong_decode(&r, fields, &pong);
+    case FRAME_READY:
+    case FRAME_CREDIT:
+        return frame_credit_decode(&r, fields, &credit);
     case FRAME_DRAINING:
     case FRAME_GOODBYE:
         return 0;
@@ -163,12 +167,17 @@ static void fill_hello(struct frame_hello *f)
                                          .n_headers = 2,
                                          .operation = STR("{\"operationId\":\"payOrder\"}"),
                                          .sensitive = true,
-                                         .internal = true };
+                                         .internal = true,
+                                         .load = FRAME_CLASS_COMPUTE,
+                                         .low = true };
     f->routes[1] = (struct frame_route){ .method = STR("GET"), .pattern = STR("/v1/orders") };
     f->problems[0] = (struct frame_problem){ STR("no-such-thing"), 410, STR("No such thing"), STR("It is gone.") };
     f->n_problems = 1;
     f->schemas[0] = (struct frame_pair){ STR("order"), STR("{}") };
     f->n_schemas = 1;
+    f->summary = STR("products and orders");
+    f->events[0] = (struct frame_pair){ STR("orders.order.paid"), STR("{\"name\":\"x\"}") };
+    f->n_events = 1;
 }
 
 static void test_hello(void **state)
@@ -203,6 +212,8 @@ static void test_hello(void **state)
     assert_str(route->headers[1], "idempotency-key");
     assert_str(route->operation, "{\"operationId\":\"payOrder\"}");
     assert_true(route->sensitive && route->internal);
+    assert_int_equal(route->load, FRAME_CLASS_COMPUTE);
+    assert_true(route->low && !hello.routes[1].low);
     assert_false(hello.routes[1].internal);
     assert_false(hello.routes[1].write || hello.routes[1].keyed || hello.routes[1].sensitive);
     assert_int_equal(hello.n_problems, 1);
@@ -211,6 +222,10 @@ static void test_hello(void **state)
     assert_str(hello.problems[0].meaning, "It is gone.");
     assert_int_equal(hello.n_schemas, 1);
     assert_str(hello.schemas[0].name, "order");
+    assert_str(hello.summary, "products and orders");
+    assert_int_equal(hello.n_events, 1);
+    assert_str(hello.events[0].name, "orders.order.paid");
+    assert_str(hello.events[0].value, "{\"name\":\"x\"}");
     assert_sturdy();
 }
 
@@ -231,6 +246,7 @@ static void test_hello_limits(void **state)
     f.n_routes = FRAME_MAX_ROUTES;
     f.n_problems = FRAME_MAX_PROBLEMS;
     f.n_schemas = FRAME_MAX_SCHEMAS;
+    f.n_events = FRAME_MAX_EVENTS;
     for (size_t i = 0; i < FRAME_MAX_ROUTES; i++) {
         f.routes[i] = f.routes[0];
         f.routes[i].n_headers = FRAME_MAX_HEADERS;
@@ -241,12 +257,14 @@ static void test_hello_limits(void **state)
     for (size_t i = 0; i < FRAME_MAX_PROBLEMS; i++) {
         f.problems[i] = f.problems[0];
         f.schemas[i] = f.schemas[0];
+        f.events[i] = f.events[0];
     }
     assert_int_equal(again(&f), 0);
     assert_int_equal(hello.n_routes, FRAME_MAX_ROUTES);
     assert_int_equal(hello.routes[127].n_headers, FRAME_MAX_HEADERS);
     assert_int_equal(hello.n_problems, FRAME_MAX_PROBLEMS);
     assert_int_equal(hello.n_schemas, FRAME_MAX_SCHEMAS);
+    assert_int_equal(hello.n_events, FRAME_MAX_EVENTS);
 
     // Names of the service and the instance, and numbers.
     static const struct {
@@ -411,6 +429,8 @@ static void test_hello_of_another_version(void **state)
     assert_int_equal(hello_with("routes", put_17_headers), -EBADMSG);
     assert_int_equal(hello_with("problems", put_65_problems), -EBADMSG);
     assert_int_equal(hello_with("schemas", put_65_schemas), -EBADMSG);
+    assert_int_equal(hello_with("events", put_65_schemas), -EBADMSG);
+    assert_int_equal(hello_with("summary", put_tree), -EBADMSG);
     assert_int_equal(hello_with("capacity", put_minus_one), -EBADMSG);
     assert_int_equal(hello_with("role", put_minus_one), -EBADMSG);
     assert_int_equal(hello_with("protocol", put_minus_one), 0); // refused by its number, not as malformed
@@ -640,7 +660,7 @@ static void test_words(void **state)
 static void test_numbers_and_plain_frames(void **state)
 {
     (void)state;
-    static const enum frame_type numbers[] = { FRAME_READY, FRAME_CREDIT, FRAME_CANCEL, FRAME_PING, FRAME_ROLE };
+    static const enum frame_type numbers[] = { FRAME_CANCEL, FRAME_PING, FRAME_ROLE };
     static const enum frame_type plain[] = { FRAME_DRAINING, FRAME_GOODBYE };
     uint32_t fields;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -659,6 +679,38 @@ static void test_numbers_and_plain_frames(void **state)
         assert_int_equal(fields, 0);
         assert_sturdy();
     }
+}
+
+static void test_credit(void **state)
+{
+    (void)state;
+    struct frame_credit f = { .credit = 100, .classes = { 3, UINT32_MAX, 1 } }, credit;
+    uint32_t fields;
+    frame_credit_encode(&b, FRAME_CREDIT, &f);
+    struct reader r = opened(FRAME_CREDIT, &fields);
+    assert_int_equal(frame_credit_decode(&r, fields, &credit), 0);
+    assert_memory_equal(&credit, &f, sizeof f);
+    assert_sturdy();
+    buf_reset(&b);
+    frame_number_encode(&b, FRAME_READY, UINT64_MAX); // a worker that knows no classes
+    r = opened(FRAME_READY, &fields);
+    assert_int_equal(frame_credit_decode(&r, fields, &credit), 0);
+    for (size_t i = 0; i < FRAME_CLASSES; i++) {
+        assert_true(credit.credit == UINT32_MAX && credit.classes[i] == UINT32_MAX);
+    }
+    buf_reset(&b);
+    writer_array(&b, 3); // one that knows fewer, or more
+    writer_uint(&b, FRAME_READY);
+    writer_uint(&b, 50);
+    writer_array(&b, 4);
+    for (uint64_t i = 0; i < 4; i++) {
+        writer_uint(&b, i);
+    }
+    r = opened(FRAME_READY, &fields);
+    assert_int_equal(frame_credit_decode(&r, fields, &credit), 0);
+    assert_true(credit.credit == 50 && credit.classes[0] == 0 && credit.classes[2] == 2);
+    assert_int_equal(reader_left(&r), 0);
+    assert_sturdy();
 }
 
 static void test_frames_that_travel_together(void **state)
@@ -725,6 +777,7 @@ int main(void)
         CASE(test_welcome_and_pong),
         CASE(test_words),
         CASE(test_numbers_and_plain_frames),
+        CASE(test_credit),
         CASE(test_frames_that_travel_together),
         CASE(test_a_frame_over_the_limit),
     };

@@ -22,6 +22,7 @@
 #include "common/key_pairs.h"
 #include "common/log.h"
 #include "common/zsocket.h"
+#include "tests/unit/free_port.h"
 #include "tests/unit/loop.h"
 
 #define LIMIT_MS 10000
@@ -33,6 +34,7 @@ struct peer {
     struct zsocket *socket;
     const char *name;
     uint32_t worker;
+    struct frame_credit credit; // last heard
     char said[1024];       // what the worker said, a word for each frame
     bool mute;             // gives no WELCOME
     uint32_t heartbeat_ms; // of the WELCOME; 0: 60000
@@ -120,14 +122,14 @@ static void hear(struct peer *p, struct reader *r, enum frame_type type, uint32_
     case FRAME_GOODBYE:
         note(p, "GOODBYE ");
         break;
+    case FRAME_READY:
+    case FRAME_CREDIT:
+        assert_int_equal(frame_credit_decode(r, fields, &p->credit), 0);
+        note(p, "%s:%u ", type == FRAME_READY ? "READY" : "CREDIT", p->credit.credit);
+        break;
     default:
         assert_int_equal(frame_number_decode(r, fields, &number), 0);
-        note(p, "%s:%" PRIu64 " ",
-             type == FRAME_READY    ? "READY"
-             : type == FRAME_CREDIT ? "CREDIT"
-             : type == FRAME_ROLE   ? "ROLE"
-                                    : "?",
-             number);
+        note(p, "%s:%" PRIu64 " ", type == FRAME_ROLE ? "ROLE" : "?", number);
     }
 }
 
@@ -185,6 +187,7 @@ static struct announcement *announcement;
 static struct gateway_link *last_link, *lost_link;
 static int requests, lost, drained;
 static uint64_t cancelled;
+static unsigned sharers;
 
 static int on_request(struct gateway_link *link, struct str frame, void *data)
 {
@@ -224,6 +227,12 @@ static void on_ping(uint32_t *ret_oldest_ms, uint32_t *ret_in_flight, void *data
     *ret_in_flight = 34;
 }
 
+static void on_shared(unsigned n, void *data)
+{
+    (void)data;
+    sharers = n;
+}
+
 static int nothing(struct call *c)
 {
     (void)c;
@@ -238,7 +247,7 @@ static const struct service service = { .name = "things", .routes = routes, .n_r
 static int open_result(const char *endpoints, uint32_t capacity, struct curve *curve)
 {
     struct gateways_callbacks callbacks = { on_request, on_cancel, on_lost,
-                                            on_drained, on_ping,   NULL };
+                                            on_drained, on_ping,   NULL,      on_shared };
     return gateways_open(&loop, endpoints, curve, announcement, capacity, &callbacks, &gateways);
 }
 
@@ -323,6 +332,29 @@ static void test_the_credit_is_split(void **state)
     assert_int_equal(gateways_active(gateways), 2);
     close_peer(&a);
     close_peer(&c);
+}
+
+static void test_limits_of_classes_are_split(void **state)
+{
+    (void)state;
+    static const uint32_t limits[FRAME_CLASSES] = { 75, 8, 1 };
+    struct peer a = { 0 }, b = { 0 };
+    open_peer(&a, "a");
+    open_worker(CAPACITY);
+    gateways_ready(gateways);
+    assert_said(&a, "HELLO:0 ROLE:0 READY:100 ");
+    gateways_limits(gateways, limits);
+    assert_said(&a, "CREDIT:100 ");
+    assert_memory_equal(a.credit.classes, limits, sizeof limits);
+    gateways_limits(gateways, limits); // nothing new
+    assert_silent(&a, 50);
+    open_peer(&b, "b");
+    assert_said(&b, "HELLO:0 ROLE:0 READY:50 ");
+    static const uint32_t halves[FRAME_CLASSES] = { 37, 4, 1 };
+    assert_memory_equal(b.credit.classes, halves, sizeof halves);
+    assert_int_equal(sharers, 2);
+    close_peer(&a);
+    close_peer(&b);
 }
 
 static void test_everybody_gets_at_least_one(void **state)
@@ -719,15 +751,16 @@ static void test_gateways_over_tcp(void **state)
                                        .max_message_bytes = FRAME_MAX_MESSAGE_BYTES,
                                        .curve = server };
     assert_int_equal(zsocket_open(&loop, &options, &callbacks, &a.socket), 0);
-    assert_int_equal(zsocket_bind(a.socket, "tcp://127.0.0.1:29010"), 0);
-    assert_int_equal(open_result("tcp://127.0.0.1:29010", CAPACITY, client), 0);
+    assert_int_equal(zsocket_bind(a.socket, free_port_endpoint()), 0);
+    assert_int_equal(open_result(free_port_endpoint(), CAPACITY, client), 0);
     gateways_ready(gateways);
     assert_said(&a, "HELLO:0 ROLE:0 READY:100 ");
     gateways_close(&gateways, 1000);
     assert_said(&a, "GOODBYE ");
+    char names[96];
+    (void)snprintf(names, sizeof names, "tcp://localhost:%u,tcp://no-such-name.invalid:1", free_port());
     for (int i = 0; i < 10; i++) { // closed in the middle of looking a name up
-        assert_int_equal(
-            open_result("tcp://localhost:29010,tcp://no-such-name.invalid:1", CAPACITY, client), 0);
+        assert_int_equal(open_result(names, CAPACITY, client), 0);
         for (int turn = 0; turn < i; turn++) {
             (void)uv_run(&loop, UV_RUN_NOWAIT);
         }
@@ -750,6 +783,7 @@ int main(void)
         CASE(test_hello_then_ready),
         CASE(test_ready_before_the_welcome),
         CASE(test_the_credit_is_split),
+        CASE(test_limits_of_classes_are_split),
         CASE(test_everybody_gets_at_least_one),
         CASE(test_an_unknown_peer_says_hello_again),
         CASE(test_malformed_waits_a_second),

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Failed handshakes are counted by reason, and a flood of them is one line now and then.
+// Failed handshakes are counted by reason, and reported while somebody prints that.
 #include "common/handshakes.h"
 
-#include "common/clock.h"
 #include "common/metrics.h"
 
 #include <setjmp.h>
@@ -10,12 +9,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 static int lines;
-static char last[HANDSHAKES_TEXT_SIZE + 64];
+static char last[HANDSHAKES_TEXT_SIZE];
 
 static void print(const char *text)
 {
@@ -23,7 +21,7 @@ static void print(const char *text)
     (void)snprintf(last, sizeof last, "%s", text);
 }
 
-static void test_at_most_one_line_at_a_time(void **state)
+static void test_reports_are_printed(void **state)
 {
     (void)state;
     handshakes_report("nobody listens");
@@ -31,16 +29,9 @@ static void test_at_most_one_line_at_a_time(void **state)
     handshakes_report("first");
     assert_int_equal(lines, 1);
     assert_string_equal(last, "first");
-    int64_t until = clock_mono_ms() + HANDSHAKES_REPORT_MS;
     handshakes_report("second");
-    handshakes_report("third");
-    assert_int_equal(lines, 1);
-    while (clock_mono_ms() <= until) {
-        (void)usleep(10000);
-    }
-    handshakes_report("fourth");
     assert_int_equal(lines, 2);
-    assert_string_equal(last, "fourth; 2 more like this");
+    assert_string_equal(last, "second");
     handshakes_close();
     handshakes_report("nobody listens any more");
     assert_int_equal(lines, 2);
@@ -55,7 +46,7 @@ static void test_each_reason_has_its_counter(void **state)
     handshakes_count(HANDSHAKE_AUTH);
     handshakes_count(HANDSHAKE_CLOSED);
     handshakes_count(HANDSHAKE_CLOSED);
-    metrics_render(&text);
+    metrics_render(&text, METRICS_TEXT);
     buf_append_char(&text, '\0');
     assert_true(buf_ok(&text));
     assert_non_null(strstr(text.data, "failures_total{reason=\"auth\"} 1\n"));
@@ -68,7 +59,7 @@ static void test_each_reason_has_its_counter(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_at_most_one_line_at_a_time),
+        cmocka_unit_test(test_reports_are_printed),
         cmocka_unit_test(test_each_reason_has_its_counter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

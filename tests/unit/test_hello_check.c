@@ -156,6 +156,19 @@ static void test_announcements(void **state)
     assert_non_null(hello_check(&hello));
     hello.schemas[0] = (struct frame_pair){ STR("a thing"), STR("{}") };
     assert_non_null(hello_check(&hello));
+    make();
+    hello.n_events = 1;
+    hello.events[0] = (struct frame_pair){ STR("things.thing.made"), STR("{}") };
+    assert_null(hello_check(&hello));
+    hello.events[0].value = STR("[]");
+    assert_non_null(hello_check(&hello));
+    hello.events[0] = (struct frame_pair){ STR("things/thing"), STR("{}") };
+    assert_non_null(hello_check(&hello));
+    make();
+    hello.summary = STR("what they are for");
+    assert_null(hello_check(&hello));
+    hello.summary = STR("two\nlines");
+    assert_non_null(hello_check(&hello));
 }
 
 static void test_same_pattern(void **state)

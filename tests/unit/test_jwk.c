@@ -2,6 +2,8 @@
 // Keys in JSON: the vectors of RFC 8037 appendix A, and what is not such a key is refused.
 #include "common/jwk.h"
 
+#include "tests/unit/json_starved.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +20,47 @@
 #define RFC_INPUT "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"
 #define RFC_SIGNATURE                                                                              \
     "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+
+// AddressSanitizer shows each block before it is freed; other builds cannot look.
+#if defined(__SANITIZE_ADDRESS__)
+#define SEES_WHAT_IS_FREED true
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SEES_WHAT_IS_FREED true
+#endif
+#endif
+#ifndef SEES_WHAT_IS_FREED
+#define SEES_WHAT_IS_FREED false
+#endif
+
+#if SEES_WHAT_IS_FREED
+size_t __sanitizer_get_allocated_size(const volatile void *block);
+void __sanitizer_free_hook(const volatile void *block);
+
+static const char *watched; // text that must not be in a block that is freed
+static unsigned n_freed, n_left;
+
+void __sanitizer_free_hook(const volatile void *block)
+{
+    if (block && watched) {
+        size_t n = __sanitizer_get_allocated_size(block);
+        n_freed++;
+        n_left += memmem((const void *)block, n, watched, strlen(watched)) != NULL;
+    }
+}
+
+static void test_nothing_of_a_private_key_is_left_behind(void **state)
+{
+    (void)state;
+    struct jwk key;
+    watched = RFC_D;
+    int rc = jwk_read(STR(RFC_KEY), &key);
+    watched = NULL;
+    assert_int_equal(rc, 0);
+    assert_true(n_freed > 0);
+    assert_int_equal(n_left, 0);
+}
+#endif
 
 static int start(void **state)
 {
@@ -186,6 +229,24 @@ static void test_what_is_no_set_is_refused(void **state)
     buf_fini(&json);
 }
 
+static void test_no_memory_is_no_wrong_key(void **state)
+{
+    (void)state;
+    struct jwk key;
+    struct buf json;
+    int removed;
+    buf_init(&json, JWK_SET_MAX_BYTES);
+    json_starved = 1;
+    assert_int_equal(jwk_read(STR(RFC_KEY), &key), -ENOMEM);
+    assert_int_equal(jwk_read(STR(RFC_KEY), &key), 0);
+    json_starved = 1;
+    assert_int_equal(jwk_set_add(STR(""), &key, &json), -ENOMEM);
+    json_starved = 1;
+    assert_int_equal(jwk_set_retire(STR("{\"keys\":[]}"), NULL, 0, 0, &removed, &json), -ENOMEM);
+    assert_int_equal(buf_str(&json).n, 0);
+    buf_fini(&json);
+}
+
 static void test_keys_are_retired(void **state)
 {
     (void)state;
@@ -229,6 +290,9 @@ static void test_full_set(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+#if SEES_WHAT_IS_FREED
+        cmocka_unit_test(test_nothing_of_a_private_key_is_left_behind),
+#endif
         cmocka_unit_test(test_rfc8037_key_and_thumbprint),
         cmocka_unit_test(test_rfc8037_signature),
         cmocka_unit_test(test_written_keys_are_read_again),
@@ -236,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_sets_grow_in_front_and_keep_what_they_had),
         cmocka_unit_test(test_foreign_members_of_a_set_survive),
         cmocka_unit_test(test_what_is_no_set_is_refused),
+        cmocka_unit_test(test_no_memory_is_no_wrong_key),
         cmocka_unit_test(test_keys_are_retired),
         cmocka_unit_test(test_full_set),
     };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "gateway/jwks.h"
 
+#include "tests/unit/json_starved.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,6 +54,9 @@ static void test_bad(void **state)
         "{\"keys\":[{\"kty\":\"RSA\",\"kid\":\"r\"}]}",
         "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\"}]}",
         "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"kid\":\"\"}]}",
+        "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "\",\"kid\":[\"a\"]}]}",
+        "{\"keys\":[{\"kty\":[1,2,3],\"crv\":\"Ed25519\",\"x\":\"" X "\",\"kid\":\"a\"}]}",
+        "{\"keys\":[{\"kty\":\"OKP\",\"crv\":[1,2,3,4,5,6,7],\"x\":\"" X "\",\"kid\":\"a\"}]}",
         "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X "A\",\"kid\":\"a\"}]}",
         "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"AAAA\",\"kid\":\"a\"}]}",
         "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":5,\"kid\":\"a\"}]}",
@@ -66,6 +71,18 @@ static void test_bad(void **state)
         }
         assert_int_equal(set.n, 77); // written only on success
     }
+}
+
+static void test_no_memory_is_no_wrong_set(void **state)
+{
+    (void)state;
+    static const char good[] = "{\"keys\":[{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"x\":\"" X
+    "\",\"kid\":\"a\"}]}";
+    set.n = 77;
+    json_starved = 1;
+    assert_int_equal(parse(good), -ENOMEM);
+    assert_int_equal(set.n, 77);
+    assert_int_equal(parse(good), 0);
 }
 
 static void test_key_limit(void **state)
@@ -108,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_no_memory_is_no_wrong_set),
         cmocka_unit_test(test_key_limit),
         cmocka_unit_test(test_render),
     };

@@ -41,7 +41,7 @@ static void test_everything_is_made_and_closed(void **state)
 {
     (void)state;
     mode_t old = umask(0);
-    assert_int_equal(keys_make("all", error), 4);
+    assert_int_equal(keys_make("all", error), 5);
     umask(old);
     assert_string_equal(error, "");
     assert_int_equal(mode_of("all"), 0700);
@@ -50,13 +50,14 @@ static void test_everything_is_made_and_closed(void **state)
     assert_int_equal(mode_of("all/signing/token.key"), 0600);
     assert_int_equal(mode_of("all/public/jwks.json"), 0600);
     assert_int_equal(mode_of("all/cursor.key"), 0600);
+    assert_int_equal(mode_of("all/admin-token"), 0600);
     assert_int_equal(mode_of("all/curve/gateway.key_secret"), 0600);
 }
 
 static void test_formats(void **state)
 {
     (void)state;
-    assert_int_equal(keys_make("formats", error), 4);
+    assert_int_equal(keys_make("formats", error), 5);
     struct buf password = content("formats/admin-password");
     assert_int_equal(password.len, KEYS_PASSWORD + 1);
     assert_int_equal(
@@ -88,7 +89,7 @@ static void assert_same(struct buf before, const char *path)
 static void test_what_is_there_is_kept(void **state)
 {
     (void)state;
-    assert_int_equal(keys_make("kept", error), 4);
+    assert_int_equal(keys_make("kept", error), 5);
     struct buf password = content("kept/admin-password"), token = content("kept/signing/token.key"),
                set = content("kept/public/jwks.json"), cursor = content("kept/cursor.key"),
                curve = content("kept/curve/queue.key_secret");
@@ -103,11 +104,11 @@ static void test_what_is_there_is_kept(void **state)
 static void test_two_deployments_share_nothing(void **state)
 {
     (void)state;
-    assert_int_equal(keys_make("a", error), 4);
-    assert_int_equal(keys_make("b", error), 4);
+    assert_int_equal(keys_make("a", error), 5);
+    assert_int_equal(keys_make("b", error), 5);
     static const char *const names[] = { "admin-password", "signing/token.key", "public/jwks.json",
-                                         "cursor.key" };
-    for (size_t i = 0; i < 4; i++) {
+                                         "cursor.key", "admin-token" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char a[64], b[64];
         (void)snprintf(a, sizeof a, "a/%s", names[i]);
         (void)snprintf(b, sizeof b, "b/%s", names[i]);
@@ -123,7 +124,7 @@ static void test_key_set_follows_the_token_key(void **state)
 {
     (void)state;
     struct jwk old, new;
-    assert_int_equal(keys_make("set", error), 4);
+    assert_int_equal(keys_make("set", error), 5);
     struct buf token = content("set/signing/token.key");
     assert_int_equal(jwk_read(buf_str(&token), &old), 0);
     assert_int_equal(unlink("set/public/jwks.json"), 0);
@@ -148,7 +149,7 @@ static void test_key_set_follows_the_token_key(void **state)
 static void test_errors_name_the_file(void **state)
 {
     (void)state;
-    assert_int_equal(keys_make("broken", error), 4);
+    assert_int_equal(keys_make("broken", error), 5);
     assert_int_equal(file_replace("broken/signing/token.key", STR("{}"), 0600), 0);
     assert_int_equal(keys_make("broken", error), -EBADMSG);
     assert_non_null(strstr(error, "signing/token.key in broken: "));
@@ -168,7 +169,7 @@ static void test_an_open_directory_is_closed(void **state)
     (void)state;
     assert_int_equal(mkdir("open", 0755), 0);
     assert_int_equal(chmod("open", 0755), 0);
-    assert_int_equal(keys_make("open", error), 4);
+    assert_int_equal(keys_make("open", error), 5);
     assert_int_equal(mode_of("open"), 0700);
 }
 
@@ -193,7 +194,7 @@ static void test_concurrent_makers_agree(void **state)
         assert_true(WIFEXITED(status));
         made += WEXITSTATUS(status);
     }
-    assert_int_equal(made, 4);
+    assert_int_equal(made, 5);
 }
 
 static void test_no_password_for_accounts_that_exist(void **state)
@@ -201,7 +202,7 @@ static void test_no_password_for_accounts_that_exist(void **state)
     (void)state;
     assert_int_equal(mkdir("db", 0700), 0);
     assert_int_equal(mkdir("db/users", 0700), 0);
-    assert_int_equal(keys_make("secrets", error), 4);
+    assert_int_equal(keys_make("secrets", error), 5);
     assert_int_equal(unlink("secrets/admin-password"), 0);
     assert_int_equal(file_replace("db/users/users.db", STR("x"), 0600), 0);
     assert_int_equal(keys_make("secrets", error), 0);

@@ -4,10 +4,13 @@
 // exactly what one write wrote.
 #include "common/log.h"
 
+#include "common/clock.h"
+
 #include <yyjson.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -127,6 +130,9 @@ static void test_threshold(void **state)
     uint64_t before = log_count(LEVEL_INFO);
     log_info("not %s", "this");
     log_fields(LEVEL_DEBUG, NULL, "nor this", NULL);
+    int computed = 0;
+    log_debug("and nothing is computed for it: %d", ++computed);
+    assert_int_equal(computed, 0);
     assert_null(next_line());
     assert_int_equal(log_count(LEVEL_INFO), before);
     assert_false(log_enabled(LEVEL_INFO));
@@ -170,7 +176,7 @@ static void test_long_messages_are_cut_cleanly(void **state)
                 memcpy(text + at, characters[i], n);
             }
             text[at] = '\0';
-            log_write(LEVEL_INFO, NULL, "%s", text);
+            log_write_at(NULL, LEVEL_INFO, NULL, "%s", text);
             yyjson_doc *doc = next_object();
             const char *body = text_of(doc, "body");
             assert_string_equal(body + strlen(body) - 3, "...");
@@ -185,7 +191,7 @@ static void test_messages_around_the_limit(void **state)
 {
     (void)state;
     for (int n = 3700; n < 4200; n++) {
-        log_write(LEVEL_INFO, NULL, "%0*d", n, 0);
+        log_write_at(NULL, LEVEL_INFO, NULL, "%0*d", n, 0);
         yyjson_doc *doc = next_object();
         const char *body = text_of(doc, "body");
         bool cut = strcmp(body + strlen(body) - 3, "...") == 0;
@@ -231,7 +237,7 @@ static void test_more_fields_than_fit(void **state)
             i % 2 ? "123456789012345678901234567890" : value + sizeof(value) - 1 - 10 * i;
     }
     fields[400] = NULL;
-    log_fields(LEVEL_INFO, NULL, message, fields);
+    log_fields_at(NULL, LEVEL_INFO, NULL, message, fields);
     yyjson_doc *doc = next_object();
     assert_non_null(strstr(text_of(doc, "body"), "mmm..."));
     assert_non_null(text_of(doc, "b")); // a long message leaves room for fields
@@ -320,8 +326,8 @@ static void *write_lines(void *data)
 {
     static const char *const fields[] = { "k", "v", NULL };
     for (int i = 0; i < 50; i++) {
-        log_write(LEVEL_INFO, NULL, "thread %d line %d", *(int *)data, i);
-        log_fields(LEVEL_INFO, NULL, "fields", fields);
+        log_write_at(NULL, LEVEL_INFO, NULL, "thread %d line %d", *(int *)data, i);
+        log_fields_at(NULL, LEVEL_INFO, NULL, "fields", fields);
     }
     return NULL;
 }
@@ -331,24 +337,210 @@ static void test_threads(void **state)
     (void)state;
     pthread_t threads[4];
     int numbers[4];
-    (void)fcntl(reader, F_SETPIPE_SZ, 1 << 20); // in packet mode a line takes a page
-    uint64_t before = log_count(LEVEL_INFO);
+    uint64_t before = log_count(LEVEL_INFO), lost = log_lost();
     for (int i = 0; i < 4; i++) {
         numbers[i] = i;
         assert_int_equal(pthread_create(&threads[i], NULL, write_lines, &numbers[i]), 0);
     }
-    int lines = 0;
+    // A pipe takes 16 of them at once (in packet mode a line takes a page): they wait for it.
+    for (int lines = 0; lines < 400; lines++) {
+        struct pollfd p = { .fd = reader, .events = POLLIN };
+        assert_int_equal(poll(&p, 1, 5000), 1);
+        yyjson_doc_free(next_object());
+    }
     for (int i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(threads[i], NULL), 0);
     }
-    while (next_line()) {
-        yyjson_doc *doc = yyjson_read(line, strlen(line), 0);
-        assert_non_null(doc);
-        yyjson_doc_free(doc);
-        lines++;
-    }
-    assert_true(lines > 100); // a full pipe loses lines, never parts of them
+    assert_null(next_line());
     assert_int_equal(log_count(LEVEL_INFO), before + 400);
+    assert_int_equal(log_lost(), lost);
+}
+
+// A full pipe holds nobody up for long, and never twice; what is lost is counted.
+static void test_a_log_that_nobody_reads(void **state)
+{
+    (void)state;
+    uint64_t lost = log_lost();
+    int64_t before_ms = clock_mono_ms();
+    int written = 0;
+    while (log_lost() == lost) {
+        log_write_at(NULL, LEVEL_INFO, NULL, "line %d", written++);
+    }
+    int64_t waited_ms = clock_mono_ms() - before_ms;
+    assert_in_range(waited_ms, LOG_WAIT_MS - 1, LOG_WAIT_MS + 500);
+    log_hold();
+    log_info("two lines");
+    log_info("that are lost together");
+    log_release();
+    for (int i = 0; i < 1000; i++) {
+        log_write_at(NULL, LEVEL_INFO, NULL, "lost");
+    }
+    assert_in_range(clock_mono_ms() - before_ms - waited_ms, 0, 500);
+    assert_int_equal(log_lost(), lost + 1003);
+    for (int i = 0; i < written - 1; i++) {
+        yyjson_doc_free(next_object());
+    }
+    assert_null(next_line());
+    log_info("read again");
+    assert_non_null(strstr(next_line(), "read again"));
+    // And it would wait again.
+    before_ms = clock_mono_ms();
+    lost = log_lost();
+    while (log_lost() == lost) {
+        log_write_at(NULL, LEVEL_INFO, NULL, "x");
+    }
+    assert_in_range(clock_mono_ms() - before_ms, LOG_WAIT_MS - 1, LOG_WAIT_MS + 500);
+}
+
+// --- What one statement may write
+
+// A statement of the level debug, whose bucket fills fast.
+static void say(int i)
+{
+    log_debug("said %d", i);
+}
+
+// Reads the lines that are there. Returns their number, and adds what they say is missing.
+static int read_lines(uint64_t *missing)
+{
+    int n = 0;
+    for (char *text; (text = next_line()); n++) {
+        yyjson_doc *doc = yyjson_read(text, strlen(text), 0);
+        assert_non_null(doc);
+        *missing += yyjson_get_uint(yyjson_obj_get(yyjson_doc_get_root(doc), "suppressed"));
+        yyjson_doc_free(doc);
+    }
+    return n;
+}
+
+static void test_a_statement_in_a_loop(void **state)
+{
+    (void)state;
+    uint64_t before = log_suppressed(LEVEL_WARN), missing = 0;
+    int64_t began_ms = clock_mono_ms();
+    int written = 0, said = LOG_BURST + 200;
+    for (int i = 0; i < said; i++) {
+        log_warn("in a loop %d", i);
+        written += read_lines(&missing);
+    }
+    int64_t refilled = (clock_mono_ms() - began_ms) / LOG_INTERVAL_MS + 1;
+    assert_in_range(written, LOG_BURST, LOG_BURST + refilled);
+    assert_int_equal(log_suppressed(LEVEL_WARN) - before, said - written);
+    // It takes nothing from others, and who has no site or says a last word has no limit.
+    log_warn("another statement");
+    assert_int_equal(read_lines(&missing), 1);
+    for (int i = 0; i < 2 * LOG_BURST; i++) {
+        log_write_at(NULL, LEVEL_WARN, NULL, "no site");
+        log_write(LEVEL_FATAL, NULL, "the last word");
+        assert_int_equal(read_lines(&missing), 2);
+    }
+}
+
+static void test_what_is_left_out_is_said(void **state)
+{
+    (void)state;
+    uint64_t before = log_suppressed(LEVEL_DEBUG), missing = 0;
+    int said = 0, written = 0;
+    while (log_suppressed(LEVEL_DEBUG) < before + 10) {
+        say(said++);
+        written += read_lines(&missing);
+    }
+    assert_true(written >= LOG_DEBUG_BURST);
+    // With the next line of the statement, once it may write again.
+    while (missing < 10) {
+        (void)usleep(1000);
+        say(said++);
+        written += read_lines(&missing);
+    }
+    assert_int_equal((uint64_t)written + log_suppressed(LEVEL_DEBUG) - before, said);
+    assert_in_range(missing, 10, log_suppressed(LEVEL_DEBUG) - before);
+    // Or in a line of its own, when there is none.
+    before = log_suppressed(LEVEL_DEBUG);
+    while (log_suppressed(LEVEL_DEBUG) == before) {
+        say(said++);
+        (void)read_lines(&missing);
+    }
+    (void)usleep(3000 * LOG_DEBUG_INTERVAL_MS);
+    log_tell_suppressed();
+    yyjson_doc *doc = next_object();
+    assert_string_equal(text_of(doc, "log.template"), "said %d");
+    assert_string_equal(text_of(doc, "severity_text"), "DEBUG");
+    assert_true(yyjson_get_uint(yyjson_obj_get(yyjson_doc_get_root(doc), "suppressed")) > 0);
+    yyjson_doc_free(doc);
+    log_tell_suppressed();
+    assert_null(next_line());
+}
+
+static struct log_site shared;
+static _Atomic int talking;
+
+static void *talk(void *data)
+{
+    for (int i = 0; i < 2000; i++) {
+        log_write_at(&shared, LEVEL_DEBUG, NULL, "talk");
+    }
+    talking--;
+    return data;
+}
+
+// Each line is either written or counted, and what is counted is said once.
+static void test_threads_share_a_site(void **state)
+{
+    (void)state;
+    pthread_t threads[4];
+    uint64_t before = log_suppressed(LEVEL_DEBUG), missing = 0;
+    uint64_t lost = log_lost();
+    int written = 0;
+    talking = 4;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, talk, NULL), 0);
+    }
+    while (talking > 0) {
+        written += read_lines(&missing);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    written += read_lines(&missing);
+    uint64_t suppressed = log_suppressed(LEVEL_DEBUG) - before;
+    assert_int_equal(log_lost(), lost);
+    assert_int_equal((uint64_t)written + suppressed, 8000);
+    assert_true(suppressed > 0 && missing <= suppressed);
+    (void)usleep(3000 * LOG_DEBUG_INTERVAL_MS);
+    log_write_at(&shared, LEVEL_DEBUG, NULL, "talk");
+    assert_int_equal(read_lines(&missing), 1);
+    assert_int_equal(missing, suppressed);
+}
+
+static void test_lines_take_one_token(void **state)
+{
+    (void)state;
+    uint64_t missing = 0;
+    for (int i = 0; i < LOG_BURST; i++) {
+        log_lines(LEVEL_ERROR, STR("one\ntwo\nthree"));
+        assert_int_equal(read_lines(&missing), 3);
+    }
+    log_lines(LEVEL_ERROR, STR(""));
+    assert_null(next_line());
+}
+
+static void test_levels(void **state)
+{
+    (void)state;
+    assert_int_equal(log_level_parse(STR("warn")), LEVEL_WARN);
+    assert_int_equal(log_level_parse(STR("")), -EINVAL);
+    assert_int_equal(log_level_parse(STR("fatal")), -EINVAL); // nobody wants to hear only that
+    assert_string_equal(log_level_name(LEVEL_ERROR), "error");
+    log_set_level(LEVEL_DEBUG); // it is that already
+    assert_null(next_line());
+    log_set_level(LEVEL_ERROR);
+    yyjson_doc *doc = next_object();
+    assert_string_equal(text_of(doc, "log.level"), "error");
+    assert_string_equal(text_of(doc, "log.level.before"), "debug");
+    yyjson_doc_free(doc);
+    log_warn("not this");
+    assert_null(next_line());
+    assert_int_equal(log_level(), LEVEL_ERROR);
 }
 
 // Held lines come whole, in order and together, and never more in one write than a pipe takes as a whole.
@@ -357,7 +549,7 @@ static void test_held_lines(void **state)
     (void)state;
     log_hold();
     for (int i = 0; i < 100; i++) {
-        log_info("held %d", i);
+        log_write_at(NULL, LEVEL_INFO, NULL, "held %d", i);
     }
     log_release();
     log_info("held 100");
@@ -409,6 +601,12 @@ int main(void)
         CASE(test_threads),
         CASE(test_held_lines),
         CASE(test_a_closed_log_is_survived),
+        CASE(test_a_log_that_nobody_reads),
+        CASE(test_levels),
+        CASE(test_a_statement_in_a_loop),
+        CASE(test_what_is_left_out_is_said),
+        CASE(test_threads_share_a_site),
+        CASE(test_lines_take_one_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

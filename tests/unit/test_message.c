@@ -697,15 +697,16 @@ static void test_lenient_still_checks_types(void **state)
 // --- Schemas
 
 // Checks one schema against its table, member by member.
-static void assert_schema(const struct message *m)
+static void assert_schema(const struct message *m, bool closed)
 {
     buf_reset(&b);
-    message_schema(m, &b);
+    message_schema(m, closed, &b);
     yyjson_doc *doc = yyjson_read(b.data, b.len, 0);
     assert_non_null(doc);
     yyjson_val *root = yyjson_doc_get_root(doc), *properties = yyjson_obj_get(root, "properties");
     assert_string_equal(yyjson_get_str(yyjson_obj_get(root, "type")), "object");
-    assert_true(yyjson_is_false(yyjson_obj_get(root, "additionalProperties")));
+    assert_int_equal(yyjson_is_false(yyjson_obj_get(root, "additionalProperties")), closed);
+    assert_int_equal(yyjson_obj_size(root), closed ? 4 : 3);
     assert_int_equal(yyjson_obj_size(properties), m->n_fields);
     size_t required = 0;
     for (size_t i = 0; i < m->n_fields; i++) {
@@ -713,9 +714,14 @@ static void assert_schema(const struct message *m)
         assert_non_null(p);
         assert_string_equal(yyjson_get_str(yyjson_obj_get(p, "description")), m->fields[i].description);
         if (m->fields[i].kind == FIELD_OBJECT) {
-            assert_non_null(strstr(yyjson_get_str(yyjson_obj_get(p, "$ref")), m->fields[i].sub->name));
+            assert_non_null(strstr(yyjson_get_str(yyjson_ptr_get(p, "/allOf/0/$ref")), m->fields[i].sub->name));
+            assert_int_equal(yyjson_is_false(yyjson_obj_get(p, "unevaluatedProperties")), closed);
         } else {
             assert_non_null(yyjson_obj_get(p, "type"));
+        }
+        if (m->fields[i].kind == FIELD_LIST) {
+            yyjson_val *end = yyjson_ptr_get(p, "/items/unevaluatedProperties");
+            assert_int_equal(yyjson_is_false(end), closed);
         }
         required += (m->fields[i].flags & FIELD_REQUIRED) != 0;
     }
@@ -735,21 +741,22 @@ static void test_schemas(void **state)
         &order_history_message, &search_hit_message,   &search_result_message, &suggestions_message,
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        assert_schema(all[i]);
+        assert_schema(all[i], false);
+        assert_schema(all[i], true);
     }
 }
 
 static void test_schema_of_each_kind(void **state)
 {
     (void)state;
-    message_schema(&basket_message, &b);
+    message_schema(&basket_message, false, &b);
     buf_append_char(&b, '\0');
     static const char *const parts[] = {
         "\"any\":{\"type\":\"string\",\"minLength\":0,\"maxLength\":5,\"description\":\"Any \\\"text\\\"\"}",
         "\"email\":{\"type\":\"string\",\"minLength\":3,\"maxLength\":40,\"format\":\"email\"",
         "\"number\":{\"type\":\"integer\",\"minimum\":-5,\"description\"", // INT64_MAX is no limit to name
         "\"at\":{\"type\":\"string\",\"format\":\"date-time\"",
-        "\"first\":{\"$ref\":\"#/components/schemas/line\"",
+        "\"first\":{\"allOf\":[{\"$ref\":\"#/components/schemas/line\"}],\"description\"",
         "\"note\":{\"type\":[\"string\",\"null\"],\"minLength\":0,\"maxLength\":10",
         "\"items\":{\"type\":\"array\",\"items\":{\"$ref\":\"#/components/schemas/line\"},",
         "\"minItems\":1,\"maxItems\":3",

@@ -24,11 +24,11 @@ static int forget_text(void **state)
     return 0;
 }
 
-static const char *render(void)
+static const char *render_as(enum metrics_format format)
 {
     struct buf b;
     buf_init(&b, 1 << 20);
-    metrics_render(&b);
+    metrics_render(&b, format);
     assert_true(buf_ok(&b));
     free(text);
     text = strndup(b.data, b.len);
@@ -36,6 +36,11 @@ static const char *render(void)
     assert_int_equal(text[b.len - 1], '\n');
     buf_fini(&b);
     return text;
+}
+
+static const char *render(void)
+{
+    return render_as(METRICS_TEXT);
 }
 
 static void assert_has(const char *part)
@@ -222,9 +227,94 @@ static void test_a_small_buffer_says_so(void **state)
     (void)state;
     struct buf b;
     buf_init(&b, 100);
-    metrics_render(&b);
+    metrics_render(&b, METRICS_TEXT);
     assert_false(buf_ok(&b));
     buf_fini(&b);
+}
+
+static void test_openmetrics(void **state)
+{
+    (void)state;
+    static struct metric counter = METRIC_COUNTER_INIT("t_o_total", "A \"quote\".", "k=\"1\"");
+    static struct metric times = METRIC_HISTOGRAM_INIT("t_o_seconds", "T.", NULL);
+    metrics_register(&counter);
+    metrics_register(&times);
+    metric_observe_us(&times, 3000);
+    render_as(METRICS_OPENMETRICS);
+    assert_has("# HELP t_o A \\\"quote\\\".\n# TYPE t_o counter\nt_o_total{k=\"1\"} 0\n");
+    assert_has("# TYPE process_cpu_seconds counter\nprocess_cpu_seconds_total ");
+    assert_has("t_o_seconds_bucket{le=\"0.005\"} 1\n");
+    assert_has("t_o_seconds_bucket{le=\"1.0\"} 1\n");
+    assert_has("t_o_seconds_bucket{le=\"+Inf\"} 1\n");
+    assert_string_equal(text + strlen(text) - 6, "# EOF\n");
+    metrics_unregister(&counter);
+    metrics_unregister(&times);
+}
+
+static void test_exemplars(void **state)
+{
+    (void)state;
+    static struct metric_exemplars room;
+    static struct metric m = METRIC_HISTOGRAM_INIT("t_e_seconds", "T.", "k=\"1\"");
+    static struct metric bare = METRIC_HISTOGRAM_INIT("t_f_seconds", "T.", NULL);
+    struct trace sampled = { .flags = 1 }, other = { .flags = 2 };
+    memset(sampled.trace_id, 0x5a, sizeof sampled.trace_id);
+    memset(other.trace_id, 0x77, sizeof other.trace_id);
+    m.exemplars = &room;
+    metrics_register(&m);
+    metrics_register(&bare);
+    metric_observe_traced_us(&m, 5000, &sampled); // a bound is part of its bucket
+    metric_observe_traced_us(&m, 20000000, &sampled);
+    metric_observe_traced_us(&m, 4000, &other);
+    metric_observe_traced_us(&m, 1000, &other);
+    metric_observe_traced_us(&bare, 4000, &sampled); // has no room
+    render();
+    assert_has("t_e_seconds_bucket{k=\"1\",le=\"0.005\"} 3\n");
+    assert_null(strstr(text, "trace_id"));
+    render_as(METRICS_OPENMETRICS);
+    assert_has("t_e_seconds_bucket{k=\"1\",le=\"0.001\"} 1\n");
+    assert_has("t_e_seconds_bucket{k=\"1\",le=\"0.005\"} 3 # "
+               "{trace_id=\"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\"} 0.005000 ");
+    assert_has("t_e_seconds_bucket{k=\"1\",le=\"0.01\"} 3\n");
+    assert_has("t_e_seconds_bucket{k=\"1\",le=\"+Inf\"} 4 # "
+               "{trace_id=\"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\"} 20.000000 ");
+    assert_has("t_e_seconds_count{k=\"1\"} 4\n");
+    assert_has("t_f_seconds_bucket{le=\"0.005\"} 1\n");
+    assert_null(strstr(text, "7777"));
+    const char *when = strstr(text, "} 0.005000 ");
+    assert_non_null(when);
+    assert_true(labs(strtol(when + strlen("} 0.005000 "), NULL, 10) - time(NULL)) <= 1);
+    metrics_unregister(&m);
+    metrics_unregister(&bare);
+}
+
+static void test_which_format(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *accept;
+        enum metrics_format format;
+    } cases[] = {
+        { "", METRICS_TEXT },
+        { "*/*", METRICS_TEXT },
+        { "text/html,*/*;q=0.8", METRICS_TEXT },
+        { "application/openmetrics-text", METRICS_OPENMETRICS },
+        { "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+          "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;q=0.4,"
+          "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+          METRICS_OPENMETRICS },
+        { "application/openmetrics-text ; Q=0.25 , text/plain;q=0.251", METRICS_TEXT },
+        { "application/openmetrics-text;q=0.252,text/plain;q=0.251", METRICS_OPENMETRICS },
+        { "application/openmetrics-text;q=0", METRICS_TEXT },
+        { "application/openmetrics-text;q=", METRICS_TEXT },
+        { "application/openmetrics-text;q=0.0000000001", METRICS_TEXT },
+        { ",,;,", METRICS_TEXT },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        if (metrics_accept(str_of(cases[i].accept)) != cases[i].format) {
+            fail_msg("%s", cases[i].accept);
+        }
+    }
 }
 
 #define CASE(name) cmocka_unit_test_teardown(name, forget_text)
@@ -232,9 +322,16 @@ static void test_a_small_buffer_says_so(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_families_are_together),    CASE(test_read_callback),   CASE(test_histogram),
-        CASE(test_histogram_without_labels), CASE(test_process_metrics), CASE(test_threads),
+        CASE(test_families_are_together),
+        CASE(test_read_callback),
+        CASE(test_histogram),
+        CASE(test_histogram_without_labels),
+        CASE(test_process_metrics),
+        CASE(test_threads),
         CASE(test_a_small_buffer_says_so),
+        CASE(test_openmetrics),
+        CASE(test_which_format),
+        CASE(test_exemplars),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,8 @@ static void test_signs_of_life(void **state)
     int fd = listen_at(name);
     notify_alive();
     assert_heard(fd, "WATCHDOG=1");
+    notify_stuck();
+    assert_heard(fd, "WATCHDOG=trigger");
     for (int i = 0; i < 10000; i++) {
         notify_alive(); // a full queue is not waited for, or this would take hours
     }

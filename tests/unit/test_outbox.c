@@ -16,6 +16,10 @@
 #include "common/store.h"
 #include "tests/unit/loop.h"
 #include "tests/unit/queue_peer.h"
+#include "tests/unit/sample.h"
+
+#define PUBLISHED "sluice_outbox_publish_seconds_count"
+#define DISK_FULL "sluice_outbox_publish_failures_total{reason=\"disk-full\"}"
 
 #define LIMIT_MS 10000
 
@@ -72,7 +76,12 @@ static void open_all(void)
     struct store_options options = {
         .path = "s.db", .migrations = migrations, .n_migrations = 1, .on_writer = on_writer
     };
-    struct store_callbacks callbacks = { ignore, on_writable, on_committed, on_failed, NULL };
+    struct store_callbacks callbacks = { .on_readable = ignore,
+                                         .on_writable = on_writable,
+                                         .on_committed = on_committed,
+                                         .on_failed = on_failed,
+                                         .on_trouble = on_failed,
+                                         .on_healed = ignore };
     struct queue_client_callbacks queue_callbacks = { on_up, NULL, NULL };
     writable = closed = false;
     assert_int_equal(store_open(&loop, &options, &callbacks, &store), 0);
@@ -259,6 +268,7 @@ static void test_a_refused_batch_comes_again_before_any_other(void **state)
 {
     (void)state;
     struct writing w = { .events = 3 * OUTBOX_BATCH }, later = { .events = 1 };
+    int64_t published = sample(PUBLISHED), failed = sample(DISK_FULL);
     peer.refuse = "disk-full";
     write_now(&w);
     LOOP_UNTIL(peer.n_publishes == 1, LIMIT_MS);
@@ -270,12 +280,15 @@ static void test_a_refused_batch_comes_again_before_any_other(void **state)
     assert_true(outbox_oldest_ms(outbox) >= 250);
     LOOP_UNTIL(peer.n_publishes == 2, LIMIT_MS);
     assert_true(peer.publishes[1].first == peer.publishes[0].first); // the same one
+    LOOP_UNTIL(sample(DISK_FULL) == failed + 2, LIMIT_MS);
+    assert_int_equal(sample(PUBLISHED), published);
     peer.refuse = NULL;
     LOOP_UNTIL(peer.n_events == 3 * OUTBOX_BATCH + 1, LIMIT_MS);
     assert_log(3 * OUTBOX_BATCH + 1);
     for (size_t i = 0; i < peer.n_publishes; i++) { // nothing of a later batch before it
         assert_true(peer.publishes[i].stored || peer.publishes[i].first == peer.publishes[0].first);
     }
+    LOOP_UNTIL(sample(PUBLISHED) == published + 3 * OUTBOX_BATCH + 1, LIMIT_MS); // events, not batches
     LOOP_UNTIL(rows_left() == 0, LIMIT_MS);
 }
 
@@ -372,7 +385,7 @@ static void test_a_full_outbox_refuses_writes(void **state)
     LOOP_UNTIL(first.done, LIMIT_MS);
     assert_int_equal(first.status, 0);
     write_now(&w);
-    assert_int_equal(w.status, -ENOSPC);
+    assert_int_equal(w.status, -ENOBUFS);
     assert_int_equal(rows_left(), 1); // and nothing of it is left
     queue_peer_up(&peer);
     LOOP_UNTIL(rows_left() == 0, LIMIT_MS);

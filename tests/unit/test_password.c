@@ -7,7 +7,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <sodium.h>
@@ -68,7 +71,13 @@ static void test_damaged_hashes_are_errors(void **state)
     (void)state;
     static const char *const damaged[] = {
         "x", "$argon2id$v=19$m=19456,t=2,p=1$", "$2b$10$abc",
-        "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$"
+        "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$",
+        "$argon2id$v=19$m=19456,t=2,p=2$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=19456,t=0,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA$",
+        "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA!A",
     };
     for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
         assert_int_equal(password_verify(damaged[i], STR("correct horse")), -EBADMSG);
@@ -83,6 +92,31 @@ static void test_other_parameters_are_outdated_but_open(void **state)
     assert_true(password_outdated(hash));
     assert_int_equal(password_verify(hash, STR("correct horse")), 1);
     assert_int_equal(password_verify(hash, STR("correct")), 0);
+}
+
+// Not "wrong", which would count against the account.
+static void test_without_memory_nobody_is_told_a_lie(void **state)
+{
+    (void)state;
+    char hash[PASSWORD_HASH_SIZE];
+    struct rlimit before, little;
+    unsigned long pages = 0;
+    assert_int_equal(password_hash(STR("correct horse"), hash), 0);
+    FILE *statm = fopen("/proc/self/statm", "re");
+    assert_non_null(statm);
+    for (int c = fgetc(statm); c >= '0' && c <= '9'; c = fgetc(statm)) {
+        pages = pages * 10 + (unsigned long)(c - '0');
+    }
+    assert_int_equal(fclose(statm), 0);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    little = before;
+    little.rlim_cur = pages * (unsigned long)sysconf(_SC_PAGESIZE) + PASSWORD_MEMORY_BYTES / 2;
+    assert_int_equal(setrlimit(RLIMIT_AS, &little), 0);
+    int right = password_verify(hash, STR("correct horse")), wrong = password_verify(hash, STR("x"));
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(right, -ENOMEM);
+    assert_int_equal(wrong, -ENOMEM);
+    assert_int_equal(password_verify(hash, STR("correct horse")), 1);
 }
 
 static double seconds_for(const char *hash)
@@ -119,6 +153,7 @@ int main(void)
         cmocka_unit_test(test_equal_passwords_have_different_hashes),
         cmocka_unit_test(test_damaged_hashes_are_errors),
         cmocka_unit_test(test_other_parameters_are_outdated_but_open),
+        cmocka_unit_test(test_without_memory_nobody_is_told_a_lie),
         cmocka_unit_test(test_nobody_takes_as_long_as_somebody),
     };
     return cmocka_run_group_tests(tests, start, NULL);

@@ -15,7 +15,7 @@ static struct router router;
 static void parse(const char *text)
 {
     struct buf mistakes;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     policy_unref(&policy);
     if (policy_file_parse("p", str_of(text), &mistakes, &policy)) {
         fail_msg("%.*s", STR_ARG(buf_str(&mistakes)));

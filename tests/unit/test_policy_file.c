@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#define MAX_MISTAKES 100 // POLICY_MAX_MISTAKES of gateway/policy_check.h
+#define MAX_MISTAKES 100 // JSON_MAX_MISTAKES of common/json_check.h
 
 static const struct {
     const char *text, *mistakes;
@@ -98,6 +98,19 @@ static const struct {
       "that no \"from\" is the beginning of\n" },
     { "{\"rewrite\": [{\"from\": \"/a\", \"to\": \"/b\"}, {\"from\": \"/a\", \"to\": \"/c\"}]}",
       "p:1:2: rewrite: [0].from and [1].from are the same; allowed: once\n" },
+    { "{\"rewrite\": [{\"from\": \"/a/;\", \"to\": \"/b\"}, {\"from\": \"/a/;\", \"to\": \"/a\"}]}",
+      "p:1:23: rewrite[0].from: \"/a/;\" is no such prefix; allowed: a path of at most 16 segments "
+      "without {parameters}, %, ? or a / at the end, such as \"/v1\"\n"
+      "p:1:53: rewrite[1].from: \"/a/;\" is no such prefix; allowed: a path of at most 16 segments "
+      "without {parameters}, %, ? or a / at the end, such as \"/v1\"\n" },
+    { "{\"corse\\n\": {}, \"cors\": {\"\\npage:1:1: \\u007f\": 1}}",
+      "p:1:2: unknown key \"corse?\"; allowed: cors, trace, rewrite, routes\n"
+      "p:1:26: cors: unknown key \"?page:1:1: ?\"; allowed: origins, headers, expose, credentials, "
+      "max_age\np:1:17: cors: has no \"origins\"; allowed: an array of origins\n" },
+    { "{\"routes\": [{\"path\": \"/a\", \"request\": {\"headers\": {\"set\": {\"a\\nb\": "
+      "\"\"}}}}]}",
+      "p:1:60: routes[0].request.headers.set.a?b: \"a?b\" is no header field; allowed: a name in "
+      "lower case, such as \"x-tenant\"\n" },
     { "{\"routes\": {}}", "p:1:2: routes: is an object; allowed: an array of at most 64 rules\n" },
     { "{\"routes\": [[]]}", "p:1:2: routes[0]: is an array; allowed: an object with method, path, "
                             "request, response, deprecation, sunset, link, mask, fields\n" },
@@ -249,7 +262,7 @@ static void test_wrong_files(void **state)
 {
     (void)state;
     struct buf mistakes;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct policy *policy = NULL;
         buf_reset(&mistakes);
@@ -267,7 +280,7 @@ static struct policy *parse(const char *text)
 {
     struct buf mistakes;
     struct policy *policy = NULL;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     int rc = policy_file_parse("p", str_of(text), &mistakes, &policy);
     if (rc) {
         fail_msg("%d: %.*s", rc, STR_ARG(buf_str(&mistakes)));
@@ -329,7 +342,7 @@ static void test_limits(void **state)
     struct buf text, mistakes;
     struct policy *policy = NULL;
     buf_init(&text, POLICY_MAX_BYTES);
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     buf_append_z(&text, "{\"routes\": [");
     for (int i = 0; i < POLICY_MAX_RULES; i++) {
         buf_printf(&text, "%s{\"path\": \"/a\", \"fields\": true}", i ? "," : "");
@@ -373,7 +386,7 @@ static void test_cut_files(void **state)
         "[\"a.b[]\"]}, "
         "\"request\": {\"headers\": {\"set\": {\"x-\\u0061\": \"\\u00e9\"}}}}]}";
     struct buf mistakes;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     for (size_t n = 0; n < sizeof whole; n++) {
         struct policy *policy = NULL;
         char *text = malloc(n + 1); // of just the length, for AddressSanitizer
@@ -393,11 +406,11 @@ static void test_missing_file(void **state)
     (void)state;
     struct buf mistakes;
     struct policy *policy = NULL;
-    buf_init(&mistakes, POLICY_MISTAKES_BYTES);
+    buf_init(&mistakes, JSON_MISTAKES_BYTES);
     assert_int_equal(policy_file_read("/nowhere/p", &mistakes, &policy), -EINVAL);
     assert_true(str_eq(buf_str(&mistakes),
                        STR("/nowhere/p:1:1: cannot be read: No such file or directory; allowed: a "
-                           "file of this gateway's user\n")));
+                           "file of this process's user\n")));
     buf_fini(&mistakes);
 }
 

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "services/queue/cache.h"
+#include "services/queue/stats.h"
 
 #include <stdlib.h>
 
@@ -84,6 +85,20 @@ static void test_the_tail_is_bounded_in_bytes(void **state)
     assert_non_null(cache_find(cache, 101));
 }
 
+// A block's memory is more than its bytes: a buffer grows by doubling.
+static void test_what_is_bounded_is_memory(void **state)
+{
+    (void)state;
+    size_t bytes = 0;
+    for (uint64_t seq = 1; seq <= 100; seq++) {
+        struct block *b = make_block(seq, 1, 1024);
+        bytes += b->bytes;
+        assert_true(b->memory >= b->bytes + sizeof *b);
+        cache_push(cache, b);
+    }
+    assert_true(cache->tail_bytes > bytes + bytes / 2); // 2 KiB for each, of which half is used
+}
+
 static void test_the_tail_is_bounded_in_number(void **state)
 {
     (void)state;
@@ -126,6 +141,24 @@ static void test_cold_blocks(void **state)
     }
 }
 
+// Each block that was read from a file was missed once, by the one for whom it was read.
+static void test_hits_and_misses_are_counted(void **state)
+{
+    (void)state;
+    int64_t hits = metric_get(&stats.cache_hits), misses = metric_get(&stats.cache_misses);
+    assert_null(cache_find(cache, 5)); // and again, while it is being read
+    assert_null(cache_find(cache, 5));
+    cache_add(cache, make_block(1, 10, 1));
+    assert_int_equal(metric_get(&stats.cache_misses), misses + 1);
+    assert_non_null(cache_find(cache, 5));
+    assert_int_equal(metric_get(&stats.cache_hits), hits);
+    assert_non_null(cache_find(cache, 5));
+    cache_push(cache, make_block(11, 10, 1));
+    assert_non_null(cache_find(cache, 11));
+    assert_int_equal(metric_get(&stats.cache_hits), hits + 2);
+    assert_int_equal(metric_get(&stats.cache_misses), misses + 1);
+}
+
 // Several frames in one block, as they are read from a file; the sequences 7 to 9 are lost.
 static void test_a_cursor_from_everywhere(void **state)
 {
@@ -165,11 +198,10 @@ static void test_a_cursor_from_everywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_every_sequence_is_found),
-        CASE(test_the_tail_is_bounded_in_bytes),
-        CASE(test_the_tail_is_bounded_in_number),
-        CASE(test_a_gap_empties_the_tail),
-        CASE(test_cold_blocks),
+        CASE(test_every_sequence_is_found),   CASE(test_the_tail_is_bounded_in_bytes),
+        CASE(test_what_is_bounded_is_memory), CASE(test_the_tail_is_bounded_in_number),
+        CASE(test_a_gap_empties_the_tail),    CASE(test_cold_blocks),
+        CASE(test_hits_and_misses_are_counted),
         CASE(test_a_cursor_from_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

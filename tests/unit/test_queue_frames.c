@@ -257,7 +257,8 @@ static void test_published(void **state)
                                        .producer_seq = 4711,
                                        .stored = 64,
                                        .duplicates = 3,
-                                       .durable = true };
+                                       .durable = true,
+                                       .took_us = 1234567 };
     struct queue_published g;
     uint32_t fields;
     queue_published_encode(b, &f);
@@ -270,7 +271,12 @@ static void test_published(void **state)
     assert_int_equal(g.stored, 64);
     assert_int_equal(g.duplicates, 3);
     assert_true(g.durable);
+    assert_int_equal(g.took_us, 1234567);
     assert_sturdy(buf_str(b));
+    r = opened(buf_str(b), QUEUE_PUBLISHED, &fields);
+    assert_int_equal(queue_published_decode(&r, 7, &g), 0); // as an older queue writes it
+    assert_true(g.durable);
+    assert_int_equal(g.took_us, 0);
 }
 
 static void test_subscribe(void **state)

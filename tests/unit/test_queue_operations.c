@@ -170,7 +170,7 @@ static void test_nobody_watches(void **state)
 {
     (void)state;
     wait_for_all();
-    assert_false(operations_are_watched(&operations));
+    assert_false(operations_are_heard(&operations));
     tell(1, 100);
     operations_flush(&operations);
     assert_int_equal(readies, 0);
@@ -191,7 +191,7 @@ static void test_all_are_told(void **state)
     wait_for_all();
     assert_int_equal(operations_watch(&operations, ears[0].client, 5), 0);
     assert_int_equal(operations_watch(&operations, ears[1].client, 6), 0);
-    assert_true(operations_are_watched(&operations));
+    assert_true(operations_are_heard(&operations));
     int64_t before_ms = clock_wall_ms();
     tell(1, 8);
     assert_int_equal(readies, 1); // once for all of a turn
@@ -303,7 +303,7 @@ static void test_watches_end(void **state)
     assert_int_equal(ears[0].n + ears[1].n, 0);
     tell(3, 4);
     operations_forget(&operations, ears[2].client); // what waits goes with the last one
-    assert_false(operations_are_watched(&operations));
+    assert_false(operations_are_heard(&operations));
     assert_int_equal(operations.n_entries, 0);
     assert_int_equal(operations_watch(&operations, ears[1].client, 9), 0);
     tell(4, 5);

@@ -80,6 +80,49 @@ static void test_refill(void **state)
     rate_limit_fini(&limits);
 }
 
+static void give_back(enum rate_policy policy, const char *key)
+{
+    rate_limit_give_back(&limits, policy, 'k', str_of(key), now_ns);
+}
+
+static void test_what_is_given_back_was_not_counted(void **state)
+{
+    (void)state;
+    open_with(RATE_KEY, "1/s,burst=3", RATE_BUCKETS_MIN);
+    for (unsigned i = 0; i < 100; i++) {
+        assert_true(take(RATE_KEY, "x").allowed);
+        give_back(RATE_KEY, "x");
+    }
+    assert_int_equal(count_allowed(RATE_KEY, "x", 5), 3);
+    give_back(RATE_KEY, "x");
+    assert_int_equal(count_allowed(RATE_KEY, "x", 5), 1);
+    now_ns += 2 * S;
+    give_back(RATE_KEY, "x");
+    give_back(RATE_KEY, "x"); // more than was taken: never more than the burst
+    give_back(RATE_KEY, "nobody");
+    assert_int_equal(count_allowed(RATE_KEY, "x", 5), 3);
+    rate_limit_fini(&limits);
+}
+
+// The table is full all the time, so that buckets are sorted and reused between take and give back.
+static void test_giving_back_leaves_the_order(void **state)
+{
+    (void)state;
+    open_with(RATE_KEY, "100/s,burst=50", RATE_BUCKETS_MIN);
+    uint32_t chance = 12345;
+    for (unsigned i = 0; i < 100000; i++) {
+        chance = chance * 1664525 + 1013904223;
+        char key[16];
+        (void)snprintf(key, sizeof key, "%u", (chance >> 8) % 64);
+        if (take(RATE_KEY, key).allowed && chance >> 31) {
+            give_back(RATE_KEY, key);
+        }
+        now_ns += (chance >> 4) % (S / 1000);
+    }
+    assert_int_equal(metric_get(&limits.in_use), RATE_BUCKETS_MIN);
+    rate_limit_fini(&limits);
+}
+
 static void test_retry_after_is_true(void **state)
 {
     (void)state;
@@ -209,6 +252,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_burst_is_exact),
         cmocka_unit_test(test_refill),
+        cmocka_unit_test(test_what_is_given_back_was_not_counted),
+        cmocka_unit_test(test_giving_back_leaves_the_order),
         cmocka_unit_test(test_retry_after_is_true),
         cmocka_unit_test(test_keys_and_policies_are_apart),
         cmocka_unit_test(test_a_flood_of_keys_pushes_out_the_least_debts),

@@ -50,6 +50,21 @@ static void test_whole(void **state)
                 "X-A: b\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n");
 }
 
+// A page has another policy, and the answer after it the one of data again.
+static void test_page(void **state)
+{
+    (void)state;
+    response_begin_page(&response, 200, 784111777000);
+    response_end(&response, 200, STR("text/html"));
+    buf_append_char(&response.head, '\0');
+    assert_true(buf_ok(&response.head));
+    assert_non_null(strstr(response.head.data, "script-src 'self'; "));
+    assert_non_null(strstr(response.head.data, "X-Frame-Options: DENY\r\n"));
+    response_begin(&response, 404, 784111777000);
+    response_end(&response, 404, STR(""));
+    assert_head("HTTP/1.1 404 Not Found\r\n" COMMON "Content-Length: 0\r\n\r\n");
+}
+
 static void test_date_moves_on(void **state)
 {
     (void)state;
@@ -124,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(test_date_moves_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_page, setup, teardown),
         cmocka_unit_test(test_strict_transport_security),
         cmocka_unit_test_setup_teardown(test_statuses_without_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_status, setup, teardown),

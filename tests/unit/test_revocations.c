@@ -49,6 +49,17 @@ static void test_by_session(void **state)
     assert_false(has("s", "u", 100)); // users and sessions are different names
 }
 
+static void test_times_of_a_far_future(void **state)
+{
+    (void)state;
+    const int64_t now_ms = INT64_C(1800000000000), ahead_ms = INT64_C(7200000);
+    assert_int_equal(revocations_bound_ms(now_ms - 1, now_ms), now_ms - 1);
+    assert_int_equal(revocations_bound_ms(now_ms + ahead_ms, now_ms), now_ms + ahead_ms);
+    assert_int_equal(revocations_bound_ms(now_ms + ahead_ms + 1, now_ms), now_ms + ahead_ms);
+    assert_int_equal(revocations_bound_ms(INT64_MAX, now_ms), now_ms + ahead_ms);
+    assert_int_equal(revocations_bound_ms(INT64_MIN, now_ms), INT64_MIN);
+}
+
 static void test_refuse_before(void **state)
 {
     (void)state;
@@ -101,6 +112,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_by_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_times_of_a_far_future, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refuse_before, setup, teardown),
         cmocka_unit_test_setup_teardown(test_by_user, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overflow, setup, teardown),

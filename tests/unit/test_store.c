@@ -19,7 +19,9 @@
 
 #include "common/file.h"
 #include "common/lease.h"
+#include "common/store_metrics.h"
 #include "tests/unit/loop.h"
+#include "tests/unit/sample.h"
 #include "tests/unit/temp_dir.h"
 
 #define LIMIT_MS 10000
@@ -33,7 +35,7 @@ static const char *const migrations[] = {
 
 struct told {
     struct store *store;
-    int readable, writable, committed, failed, closed;
+    int readable, writable, committed, failed, troubles, healed, closed;
     int error;
     char text[256];
 };
@@ -64,6 +66,27 @@ static void on_failed(int error, const char *text, void *data)
     (void)snprintf(t->text, sizeof t->text, "%s", text);
 }
 
+static void on_trouble(int error, const char *text, void *data)
+{
+    struct told *t = data;
+    t->troubles++;
+    t->error = error;
+    (void)snprintf(t->text, sizeof t->text, "%s", text);
+}
+
+static void on_healed(void *data)
+{
+    struct told *t = data;
+    t->healed++;
+    t->error = 0;
+}
+
+static struct store_callbacks callbacks_of(struct told *t)
+{
+    return (struct store_callbacks){ on_readable, on_writable, on_committed, on_failed,
+                                     on_trouble,  on_healed,   t };
+}
+
 static void on_closed(void *data)
 {
     ((struct told *)data)->closed++;
@@ -71,14 +94,16 @@ static void on_closed(void *data)
 
 static void open_with(struct told *t, struct store_options options)
 {
-    struct store_callbacks callbacks = { on_readable, on_writable, on_committed, on_failed, t };
+    struct store_callbacks callbacks = callbacks_of(t);
     *t = (struct told){ 0 };
     assert_int_equal(store_open(&loop, &options, &callbacks, &t->store), 0);
 }
 
 static struct store_options plain(void)
 {
-    return (struct store_options){ .path = "s.db", .migrations = migrations, .n_migrations = 2 };
+    return (struct store_options){
+        .path = "s.db", .migrations = migrations, .n_migrations = 2, .check_bytes = STORE_CHECK_BYTES
+    };
 }
 
 static void open_writer(struct told *t)
@@ -327,6 +352,32 @@ static void test_a_lost_transaction_fails_all_its_jobs(void **state)
     assert_true(before.status < 0 && broken.status < 0 && after.status < 0);
     assert_int_equal(number(store_reader(t.store), count_t), 0);
     close_store(&t);
+}
+
+static void test_transactions_are_counted(void **state)
+{
+    (void)state;
+    static const char done[] = "sluice_store_commit_seconds_count";
+    static const char failed[] = "sluice_store_commit_failures_total";
+    struct told t;
+    struct job jobs[3] = { { .id = 1 }, { .id = 2 }, { .id = 3, .result = -EINVAL } };
+    struct job broken = { 0 };
+    store_metrics_open("s.db");
+    open_writer(&t);
+    int64_t before = sample(done), failed_before = sample(failed);
+    hold_writer(&t);
+    submit(&t, jobs, 3);
+    let_go();
+    LOOP_UNTIL(jobs[2].done, LIMIT_MS);
+    assert_int_equal(sample(done), before + 2);      // the holder's, and one for all
+    assert_int_equal(sample(failed), failed_before); // a job that fails is its own business
+    assert_true(sample("sluice_store_wal_bytes") > 0);
+    assert_int_equal(store_submit(t.store, break_transaction, on_done, &broken), 0);
+    LOOP_UNTIL(broken.done, LIMIT_MS);
+    assert_int_equal(sample(done), before + 2);
+    assert_int_equal(sample(failed), failed_before + 1);
+    close_store(&t);
+    store_metrics_close();
 }
 
 static int make_full(struct db *db, void *data)
@@ -642,21 +693,36 @@ static void damage_pages(void)
     remove_log();
 }
 
-static void test_a_damaged_store_is_out_of_service(void **state)
+static void copy_file(const char *from, const char *to)
+{
+    struct buf content;
+    buf_init(&content, 64 * 1024 * 1024);
+    assert_int_equal(file_read(from, 64 * 1024 * 1024, &content), 0);
+    assert_int_equal(file_replace(to, buf_str(&content), 0600), 0);
+    buf_fini(&content);
+}
+
+// It is found before anything is served, and when the file is sound again so is the store.
+static void test_a_damaged_store_is_not_used(void **state)
 {
     (void)state;
     struct told t;
     struct job j = { .id = 1 };
     make_store_with_rows(10);
+    copy_file("s.db", "kept.db");
     damage_pages();
     open_with(&t, plain());
-    LOOP_UNTIL(t.failed, LIMIT_MS);
+    LOOP_UNTIL(t.troubles, LIMIT_MS);
     assert_int_equal(t.error, -EUCLEAN);
-    assert_string_equal(t.text, "it is damaged; restore it from a backup");
-    assert_int_equal(t.writable, 0);
-    assert_int_equal(store_submit(t.store, insert, on_done, &j), -EIO);
+    assert_non_null(strstr(t.text, "it is damaged; restore it from a backup with `sluice restore` ("));
+    assert_int_equal(t.readable + t.writable, 0);
+    assert_int_equal(store_submit(t.store, insert, on_done, &j), -EROFS);
     loop_for(60);
-    assert_int_equal(t.failed, 1);
+    assert_int_equal(t.troubles + t.failed, 1);
+    copy_file("kept.db", "s.db");
+    LOOP_UNTIL(t.writable, STORE_DAMAGED_RETRY_MS + LIMIT_MS);
+    assert_int_equal(t.healed, 1);
+    assert_int_equal(number(store_reader(t.store), count_t), 10);
     close_store(&t);
 }
 
@@ -668,12 +734,125 @@ static void test_a_file_that_is_no_database(void **state)
     memset(noise, 'x', sizeof noise);
     assert_int_equal(file_replace("s.db", (struct str){ noise, sizeof noise }, 0600), 0);
     open_with(&t, plain());
-    LOOP_UNTIL(t.failed, LIMIT_MS);
+    LOOP_UNTIL(t.troubles, LIMIT_MS);
     assert_int_equal(t.error, -EUCLEAN);
-    assert_string_equal(t.text, "it cannot be opened as a database");
-    assert_int_equal(t.readable + t.writable, 0);
+    assert_non_null(strstr(t.text, "(it cannot be opened as a database)"));
+    assert_int_equal(t.readable + t.writable + t.failed, 0);
     close_store(&t);
     assert_int_equal(size_of("s.db"), sizeof noise); // nobody touched it
+}
+
+// The process died, or power went, before the store had its first log: that its pages are undone is the
+// writer's work, and no reason to hold it up.
+static void test_a_store_whose_making_was_cut_off(void **state)
+{
+    (void)state;
+    struct told t;
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open("half.db", &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE a(x); BEGIN; INSERT INTO a VALUES(1); CREATE TABLE b(x)", NULL,
+                                  NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_db_cacheflush(db), SQLITE_OK); // its pages are written, the journal says what they were
+    copy_file("half.db", "s.db");
+    copy_file("half.db-journal", "s.db-journal");
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    open_with(&t, plain());
+    LOOP_UNTIL(t.writable || t.troubles || t.failed, LIMIT_MS);
+    assert_int_equal(t.troubles + t.failed, 0);
+    assert_int_equal(number(store_reader(t.store), "SELECT count(*) FROM sqlite_schema WHERE name IN ('a', 'b')"), 1);
+    assert_int_equal(number(store_reader(t.store), count_t), 0);
+    close_store(&t);
+}
+
+// What is not looked at is found by whoever reads it.
+static void test_a_store_over_the_limit_is_not_checked(void **state)
+{
+    (void)state;
+    struct told t;
+    struct store_options options = plain();
+    make_store_with_rows(10);
+    options.check_bytes = size_of("s.db") - 1;
+    damage_pages();
+    open_with(&t, options);
+    LOOP_UNTIL(t.readable, LIMIT_MS);
+    assert_int_equal(t.troubles, 0);
+    store_found_damage(t.store);
+    store_found_damage(t.store);
+    assert_int_equal(t.troubles, 1);
+    assert_int_equal(t.error, -EUCLEAN);
+    loop_for(60);
+    assert_int_equal(t.healed, 0);
+    close_store(&t);
+}
+
+// --- Trouble that passes
+
+static int make_room(struct db *db, void *data)
+{
+    (void)data;
+    return db_script(db, "PRAGMA max_page_count=1000000");
+}
+
+// A write that finds no room is refused; the store says so until there is room for more than that write.
+static void test_no_room_is_told_until_there_is_some(void **state)
+{
+    (void)state;
+    struct told t;
+    struct job full = { 0 }, room = { 0 }, much = { 0 }, little = { .id = 1 };
+    open_writer(&t);
+    assert_int_equal(store_submit(t.store, make_full, on_done, &full), 0);
+    for (int i = 0; much.status == 0; i++) {
+        much = (struct job){ .id = 100 + i };
+        assert_int_equal(store_submit(t.store, insert_much, on_done, &much), 0);
+        LOOP_UNTIL(much.done, LIMIT_MS);
+    }
+    assert_int_equal(much.status, -ENOSPC);
+    LOOP_UNTIL(t.troubles, LIMIT_MS);
+    assert_int_equal(t.error, -ENOSPC);
+    assert_non_null(strstr(t.text, "there is no room on its disk"));
+    assert_true(store_is_writer(t.store));
+    submit(&t, &little, 1); // there is room for this, and none for the attempt
+    LOOP_UNTIL(little.done, LIMIT_MS);
+    assert_int_equal(little.status, 0);
+    loop_for(STORE_RETRY_MS + 200);
+    assert_int_equal(t.healed, 0);
+    assert_int_equal(store_submit(t.store, make_room, on_done, &room), 0);
+    LOOP_UNTIL(t.healed, LIMIT_MS);
+    assert_int_equal(t.troubles + t.failed, 1);
+    assert_int_equal(number(store_reader(t.store), "SELECT count(*) FROM sluice_meta"), 1); // nothing is left of it
+    close_store(&t);
+}
+
+// The connection has lost the right to write: another one finds it again, and meanwhile jobs are refused.
+static int make_read_only(struct db *db, void *data)
+{
+    (void)data;
+    return db_script(db, "PRAGMA query_only=ON");
+}
+
+static void test_a_store_that_cannot_be_written_to(void **state)
+{
+    (void)state;
+    struct told t;
+    struct job make = { 0 }, refused = { .id = 1 }, waiting = { .id = 2 }, after = { .id = 3 };
+    open_writer(&t);
+    assert_int_equal(store_submit(t.store, make_read_only, on_done, &make), 0);
+    LOOP_UNTIL(make.done, LIMIT_MS);
+    submit(&t, &refused, 1);
+    LOOP_UNTIL(refused.done && t.troubles, LIMIT_MS);
+    assert_int_equal(refused.status, -EROFS);
+    assert_int_equal(t.error, -EROFS);
+    assert_non_null(strstr(t.text, "it cannot be written to"));
+    submit(&t, &waiting, 1);
+    LOOP_UNTIL(waiting.done, LIMIT_MS); // at once: it does not wait for the next attempt
+    assert_int_equal(waiting.status, -EROFS);
+    LOOP_UNTIL(t.healed, LIMIT_MS);
+    submit(&t, &after, 1);
+    LOOP_UNTIL(after.done, LIMIT_MS);
+    assert_int_equal(after.status, 0);
+    assert_int_equal(number(store_reader(t.store), count_t), 1);
+    close_store(&t);
 }
 
 static void close_when_failed(int error, const char *text, void *data)
@@ -688,7 +867,8 @@ static void test_closing_when_it_fails(void **state)
     (void)state;
     struct told t = { 0 };
     struct store_options options = plain();
-    struct store_callbacks callbacks = { on_readable, on_writable, on_committed, close_when_failed, &t };
+    struct store_callbacks callbacks = callbacks_of(&t);
+    callbacks.on_failed = close_when_failed;
     options.on_writer = refuse;
     assert_int_equal(store_open(&loop, &options, &callbacks, &t.store), 0);
     LOOP_UNTIL(t.closed, LIMIT_MS);
@@ -834,7 +1014,7 @@ static void test_a_place_where_no_store_can_be(void **state)
     (void)state;
     struct told t = { 0 };
     struct store_options options = plain();
-    struct store_callbacks callbacks = { on_readable, on_writable, on_committed, on_failed, &t };
+    struct store_callbacks callbacks = callbacks_of(&t);
     options.path = "no/such/dir/s.db";
     assert_int_equal(store_open(&loop, &options, &callbacks, &t.store), -ENOENT);
     assert_null(t.store);
@@ -855,6 +1035,7 @@ int main(int argc, char **argv)
         LOOP_CASE(test_a_failing_job_that_is_alone),
         LOOP_CASE(test_nothing_is_reported_before_the_commit),
         LOOP_CASE(test_a_lost_transaction_fails_all_its_jobs),
+        LOOP_CASE(test_transactions_are_counted),
         LOOP_CASE(test_a_full_disk_is_told_truthfully),
         LOOP_CASE(test_the_queue_has_a_limit),
         LOOP_CASE(test_before_the_lease_nobody_writes),
@@ -864,8 +1045,12 @@ int main(int argc, char **argv)
         LOOP_CASE(test_migrations_run_once),
         LOOP_CASE(test_a_migration_that_fails),
         LOOP_CASE(test_a_writer_that_cannot_begin),
-        LOOP_CASE(test_a_damaged_store_is_out_of_service),
+        LOOP_CASE(test_a_damaged_store_is_not_used),
         LOOP_CASE(test_a_file_that_is_no_database),
+        LOOP_CASE(test_a_store_whose_making_was_cut_off),
+        LOOP_CASE(test_a_store_over_the_limit_is_not_checked),
+        LOOP_CASE(test_no_room_is_told_until_there_is_some),
+        LOOP_CASE(test_a_store_that_cannot_be_written_to),
         LOOP_CASE(test_closing_when_it_fails),
         LOOP_CASE(test_a_rebuildable_store_is_built_anew),
         LOOP_CASE(test_readers_follow_to_the_new_file),

@@ -22,11 +22,11 @@
 
 #include "common/curve.h"
 #include "common/key_pairs.h"
+#include "tests/unit/free_port.h"
 #include "tests/unit/loop.h"
 #include "tests/unit/temp_dir.h"
 
 #define LIMIT_MS 10000 // for what takes milliseconds: a machine may be busy
-#define PORT 29000
 #define MAX_BYTES 1000
 
 #define ROUNDS 100
@@ -717,8 +717,8 @@ static void test_endpoints_that_are_refused(void **state)
     assert_int_equal(bind_result(path), -ENAMETOOLONG);
     assert_int_equal(connect_result(path), -ENAMETOOLONG);
     assert_int_equal(bind_result("ipc://no/such/directory/s.sock"), -ENOENT);
-    assert_int_equal(bind_result("tcp://127.0.0.1:29001"), -EACCES); // without keys
-    assert_int_equal(connect_result("tcp://127.0.0.1:29001"), -EACCES);
+    assert_int_equal(bind_result(free_port_endpoint()), -EACCES); // without keys
+    assert_int_equal(connect_result(free_port_endpoint()), -EACCES);
     assert_int_equal(bind_result("inproc://x"), -EPROTONOSUPPORT);
     assert_int_equal(connect_result("pgm://x"), -EPROTONOSUPPORT);
     assert_int_equal(bind_result("s.sock"), -EPROTONOSUPPORT);
@@ -775,10 +775,10 @@ static void test_curve_serves_those_with_a_key(void **state)
     (void)state;
     struct end server = { .echo = true };
     open_keys();
-    bind_curve(&server, "tcp://127.0.0.1:29000");
-    assert_serves(&server, "tcp://127.0.0.1:29000");
-    assert_serves(&server, "tcp://127.0.0.1:29000");
-    assert_int_equal(bind_result("tcp://127.0.0.1:29000"), -EACCES);
+    bind_curve(&server, free_port_endpoint());
+    assert_serves(&server, free_port_endpoint());
+    assert_serves(&server, free_port_endpoint());
+    assert_int_equal(bind_result(free_port_endpoint()), -EACCES);
     zsocket_close(&server.socket, 0);
     close_keys();
 }
@@ -789,18 +789,18 @@ static void test_curve_refuses_an_unknown_key(void **state)
     struct end server = { .echo = true }, stranger = { 0 };
     struct curve *strange_keys;
     open_keys();
-    bind_curve(&server, "tcp://127.0.0.1:29000");
+    bind_curve(&server, free_port_endpoint());
     // It has the server's public key, which is no secret, and a key of its own making.
     assert_int_equal(key_pairs_make_own("strange"), 0);
     assert_int_equal(system("cp keys/public/gateway.key strange/public/gateway.key"), 0);
     assert_int_equal(curve_open("strange", "users", 0, error, &strange_keys), 0);
-    connect_curve(&stranger, "tcp://127.0.0.1:29000", strange_keys);
+    connect_curve(&stranger, free_port_endpoint(), strange_keys);
     LOOP_UNTIL(server.disconnects, LIMIT_MS); // libzmq does not try again when it was refused
     assert_int_equal(zsocket_send(stranger.socket, 0, STR("let me in")), -EAGAIN);
     assert_int_equal(stranger.connects, 0);
     assert_int_equal(server.connects, 0);
     assert_int_equal(server.messages, 0);
-    assert_serves(&server, "tcp://127.0.0.1:29000");
+    assert_serves(&server, free_port_endpoint());
     zsocket_close(&stranger.socket, 0);
     zsocket_close(&server.socket, 0);
     curve_close(&strange_keys);
@@ -812,17 +812,17 @@ static void test_curve_refuses_a_client_of_another_server(void **state)
     (void)state;
     struct end server = { .echo = true }, client = { 0 };
     open_keys();
-    bind_curve(&server, "tcp://127.0.0.1:29000");
+    bind_curve(&server, free_port_endpoint());
     // The key is ours, but the server is taken for the queue: it cannot open what was sealed for the queue.
     struct zsocket_options options = {
         .type = ZSOCKET_DEALER, .max_message_bytes = MAX_BYTES, .curve = client_keys, .server_name = "queue"
     };
     struct zsocket_callbacks callbacks = { on_message, on_connect, on_disconnect, &client };
     assert_int_equal(zsocket_open(&loop, &options, &callbacks, &client.socket), 0);
-    assert_int_equal(zsocket_connect(client.socket, "tcp://127.0.0.1:29000"), 0);
+    assert_int_equal(zsocket_connect(client.socket, free_port_endpoint()), 0);
     LOOP_UNTIL(server.disconnects >= 2, LIMIT_MS);
     assert_int_equal(client.connects + server.connects, 0);
-    assert_serves(&server, "tcp://127.0.0.1:29000");
+    assert_serves(&server, free_port_endpoint());
     zsocket_close(&client.socket, 0);
     zsocket_close(&server.socket, 0);
     close_keys();
@@ -833,13 +833,13 @@ static void test_curve_refuses_clients_without_keys(void **state)
     (void)state;
     struct end server = { .echo = true };
     open_keys();
-    bind_curve(&server, "tcp://127.0.0.1:29000");
-    void *raw = open_raw(ZMQ_DEALER, "tcp://127.0.0.1:29000", NULL);
+    bind_curve(&server, free_port_endpoint());
+    void *raw = open_raw(ZMQ_DEALER, free_port_endpoint(), NULL);
     assert_int_equal(zmq_send(raw, "let me in", 9, ZMQ_DONTWAIT), 9); // libzmq queues it
     LOOP_UNTIL(server.disconnects, LIMIT_MS);
     assert_int_equal(server.connects, 0);
     assert_int_equal(server.messages, 0);
-    assert_serves(&server, "tcp://127.0.0.1:29000");
+    assert_serves(&server, free_port_endpoint());
     assert_int_equal(server.messages, 1);
     assert_int_equal(zmq_close(raw), 0);
     zsocket_close(&server.socket, 0);
@@ -848,7 +848,7 @@ static void test_curve_refuses_clients_without_keys(void **state)
 
 static void send_tcp(const char *bytes, size_t n)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(free_port()) };
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);
@@ -871,7 +871,7 @@ static void test_curve_refuses_whatever_else_comes_by_tcp(void **state)
     struct end server = { .echo = true };
     char noise[4096];
     open_keys();
-    bind_curve(&server, "tcp://127.0.0.1:29000");
+    bind_curve(&server, free_port_endpoint());
     send_tcp(zmtp, sizeof zmtp - 1);
     send_tcp(old, sizeof old - 1);
     send_tcp(http, sizeof http - 1);
@@ -885,7 +885,7 @@ static void test_curve_refuses_whatever_else_comes_by_tcp(void **state)
     }
     assert_int_equal(server.connects, 0);
     assert_int_equal(server.messages, 0);
-    assert_serves(&server, "tcp://127.0.0.1:29000");
+    assert_serves(&server, free_port_endpoint());
     zsocket_close(&server.socket, 0);
     close_keys();
 }
@@ -897,7 +897,7 @@ static void test_a_server_without_its_keys_cannot_be_reached(void **state)
     open_keys();
     assert_int_equal(unlink("keys/public/gateway.key"), 0);
     open_end(&e, ZSOCKET_DEALER, client_keys);
-    assert_int_equal(zsocket_connect(e.socket, "tcp://127.0.0.1:29000"), -ENOENT);
+    assert_int_equal(zsocket_connect(e.socket, free_port_endpoint()), -ENOENT);
     zsocket_close(&e.socket, 0);
     close_keys();
 }
