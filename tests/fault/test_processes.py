@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
-# Every process is killed, stopped for 3 s, restarted and scaled under open-loop load: no safe
-# request and no write with a key fails, none is done twice, and in the end what the clients were
-# told is what services, queue and index have. SLUICE_TEST_KILLS: kills of each service;
-# SLUICE_TEST_RATE: requests a second of each of four kinds; SLUICE_TEST_FIGURES: a file that gets
-# a line of JSON for each step (tests/fault/report).
+# Every process is killed, stopped for 3 s, restarted and scaled under open-loop load, at half of
+# what the suite can do: no safe request and no write with a key fails, none is done twice, and in
+# the end what the clients were told is what services, queue and index have.
+#
+#   SLUICE_TEST_KILLS    kills of each service (2)
+#   SLUICE_TEST_LOAD     part of the capacity, which is measured first (0.5); of a build with
+#                        sanitizers it is not, and 50 requests a second of each kind have to do
+#   SLUICE_TEST_FIGURES  a file that gets a line of JSON for each step (tests/fault/report)
 import contextlib
-import json
 import os
 import pathlib
-import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -19,34 +21,63 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+import figures  # noqa: E402
 from api import Client  # noqa: E402
-from flow import SAFE, Flow  # noqa: E402
+from flow import MIX, SAFE, Flow, capacity, requests_of  # noqa: E402
 from people import add_product, admin_of, register  # noqa: E402
 from queue_client import Queue  # noqa: E402
-from suite import BUILD, SERVICES, Suite, free_port, run, wait_for  # noqa: E402
+from suite import BUILD, PATIENCE, SANITIZED, SERVICES, Suite, firing, free_port, run, wait_for  # noqa: E402
 
 KILLS = int(os.environ.get("SLUICE_TEST_KILLS", "2"))
+LOAD = float(os.environ.get("SLUICE_TEST_LOAD", "0.5"))
+FIRST_RATE, STEP, STEP_S = 1000, 1.6, 1.5  # of measuring the capacity: requests a second, and how they rise
 STOP_S = 3
-SOAK_S = int(os.environ.get("SLUICE_TEST_SOAK_SECONDS", "0"))
 STOCK = 100_000_000
 ORDER = 1  # enum search_type
 WORKERS = ("users", "orders", "search")
+
+# A part of the capacity is one only as long as nobody else uses the machine.
+pytestmark = [] if SANITIZED else [pytest.mark.alone]
 
 
 class Scene:
     """A suite under load, with the orders that its clients were told of."""
 
+    half = None  # of the capacity: {kind: requests a second}; measured once
+
     def __init__(self, suite):
-        self.suite = suite
+        self.suite, self.rates = suite, None
         self.admin = admin_of(suite)
         self.ada = register(suite.port, "Ada")
         self.sku = add_product(self.admin, stock=STOCK)["sku"]
+        self.sought = add_product(self.admin)["sku"]
         self.told = []
+        self.rehearser = None
+
+    def load_half(self):
+        """From now on it is under so much load as LOAD says."""
+        if not Scene.half and not SANITIZED:
+            self.rehearser = register(self.suite.port)
+            requests = requests_of(self.rehearser.token, self.sku, self.sought)
+            most = capacity(
+                self.suite.port,
+                requests,
+                lambda total: {kind: total * part for kind, part in MIX.items()},
+                FIRST_RATE,
+                STEP,
+                STEP_S,
+                connections=128,
+            )
+            print(f"the load is {LOAD:.0%} of {most:.0f} requests a second")
+            Scene.half = {kind: LOAD * most * part for kind, part in MIX.items()}
+        self.rates = Scene.half
+        return self
 
     @contextlib.contextmanager
     def load(self, what, **options):
         """Judges the requests of the time inside: every one is answered well in the end."""
-        flow = Flow(self.suite.port, self.ada.token, self.sku, **options)
+        options = {"rates": self.rates, **options}
+        flow = Flow(self.suite.port, self.ada.token, self.sku, self.sought, **options)
         with flow:
             begin = time.monotonic()
             yield flow
@@ -60,12 +91,13 @@ class Scene:
             "attempts": dict(flow.total("attempts")),
             "slowest_safe_ms": flow.slowest_ms(SAFE),
             "slowest_order_ms": flow.slowest_ms(("order",)),
+            "p99_safe_ms": flow.p99_ms(SAFE),
+            "p99_order_ms": flow.p99_ms(("order",)),
+            "late_ms": flow.late_ms,
+            "rate": round(sum((self.rates or {}).values())),
             **getattr(flow, "note", {}),
         }
-        print(json.dumps(note))
-        if path := os.environ.get("SLUICE_TEST_FIGURES"):
-            with open(path, "a") as figures:
-                figures.write(json.dumps(note) + "\n")
+        figures.note(note)
         assert not flow.bad(SAFE, "outcomes", "200"), note
         assert not flow.bad(["order"], "outcomes", "201"), note
 
@@ -75,14 +107,12 @@ class Scene:
         told = set(self.told)
         listed = {order["id"] for order in self.ada.pages("/v1/orders", limit=100)}
         assert listed == told, (len(told - listed), len(listed - told))
+        if self.rehearser:  # not all of whose orders were answered in time
+            told |= {order["id"] for order in self.rehearser.pages("/v1/orders", limit=100)}
         left = self.admin.get(f"/v1/products/{self.sku}").json()["stock"]
         assert left == STOCK - len(told)
         with Queue(self.suite.queue_endpoint) as queue:
-            queue.wait(
-                lambda found: told <= {e["subject"] for e in found},
-                "orders.order.placed",
-                timeout_s=20,
-            )
+            queue.wait(lambda found: len(found) >= len(told), "orders.order.placed", timeout_s=20)
             events = queue.read()
         placed = [e["subject"] for e in events if e["topic"] == "orders.order.placed"]
         assert sorted(placed) == sorted(told), "events missing, or doubled"
@@ -107,7 +137,7 @@ def scene():
     with Suite(
         SLUICE_SCALE_USERS=2, SLUICE_SCALE_ORDERS=2, SLUICE_SCALE_SEARCH=2
     ) as suite:
-        yield Scene(suite.up())
+        yield Scene(suite.up()).load_half()
 
 
 def in_turn(suite, service, number):
@@ -131,11 +161,25 @@ def writer_of(suite, service):
     )
 
 
+def lost(suite):
+    """Workers that the gateway lost: because their connections ended, and because they were silent."""
+    counts = suite.metrics("gateway-1")
+    every, silent = (counts[f"sluice_gateway_workers_{how}_total"] for how in ("lost", "silent"))
+    return every - silent, silent
+
+
+def seen_at_once(suite, service):
+    """How many workers of a service the gateway lost because their connection ended: neither were they silent, nor did
+    it take their successors to tell."""
+    return len(re.findall(rf"worker {service}-\d+ of {service} is gone: its connection was lost", suite.log()))
+
+
 @pytest.mark.seconds(60 + 10 * KILLS)
 @pytest.mark.parametrize("service", SERVICES)
 def test_killed(scene, service):
     suite = scene.suite
     slowest = 0
+    before, seen = lost(suite), seen_at_once(suite, service)
     with scene.load(f"kill -9 {service} x {KILLS}") as flow:
         for number in range(KILLS):
             time.sleep(0.2)  # of undisturbed load
@@ -144,9 +188,16 @@ def test_killed(scene, service):
             suite.wait_replaced(instance, suite.kill(instance), timeout=10)
             slowest = max(slowest, time.monotonic() - begin)
         flow.note = {"replaced_ms": round(slowest * 1000)}
-    if service != "gateway":  # its connections are lost with it; of others clients see nothing
-        assert not flow.bad(SAFE, "attempts", "200")
-        assert not flow.bad(["order"], "attempts", "201")
+    if service == "gateway":  # its connections are lost with it; the port never is
+        # Many kills in a row reach the back-off of a second, in which nobody serves: it is the only one.
+        assert set(flow.total("attempts")) <= {"200", "201", "closed", *(["timeout"] if KILLS > 10 else [])}
+        return
+    assert not flow.bad(SAFE, "attempts", "200")
+    assert not flow.bad(["order"], "attempts", "201")
+    kills = KILLS if service in WORKERS else 0
+    ended, silent = (now - then for now, then in zip(lost(suite), before))
+    assert ended == seen_at_once(suite, service) - seen == kills
+    assert silent == 0 or SANITIZED, "a loss that only pings told"
 
 
 @pytest.mark.parametrize("service", SERVICES if KILLS > 2 else ("orders", "gateway"))
@@ -186,6 +237,40 @@ def test_scaled(scene):
     assert not flow.bad(["order"], "attempts", "201")
 
 
+HAND_OVERS = max(5, KILLS)
+HAND_OVER_MS = 50 * (PATIENCE if SANITIZED else 1)
+
+
+@pytest.mark.seconds(60 + 20 * HAND_OVERS)
+def test_hand_over(scene):
+    """The lease of a writer that is killed passes at once. What the machine has to do besides delays it at times, so
+    the fastest is judged, and there are some more while none was fast."""
+    suite, took = scene.suite, []
+    with scene.load(f"hand-over of the writer x {HAND_OVERS}") as flow:
+        while len(took) < HAND_OVERS or (min(took) > HAND_OVER_MS and len(took) < 4 * HAND_OVERS):
+            writer = writer_of(suite, "orders")
+            other = next(name for name in suite.instances("orders") if name != writer)
+            pid = suite.pid(writer)
+            suite.expect_death(writer)
+            begin = time.monotonic()
+            os.kill(pid, signal.SIGKILL)
+            while not suite.metrics(other)["sluice_store_writer"]:
+                assert time.monotonic() < begin + 5 * PATIENCE, "nobody writes"
+                time.sleep(0.001)
+            took.append((time.monotonic() - begin) * 1000)
+            suite.wait_replaced(writer, pid, timeout=10)
+        took.sort()
+        flow.note = {
+            "hand_over_ms": {
+                "fastest": round(took[0], 1),
+                "median": round(took[len(took) // 2], 1),
+                "slowest": round(took[-1], 1),
+            }
+        }
+    assert took[0] <= HAND_OVER_MS, took
+    assert not flow.bad(["order"], "attempts", "201")
+
+
 def test_stuck_is_replaced():
     """A process that is stopped for longer than the watchdog's limit, whatever it is."""
     with Suite(SLUICE_WATCHDOG="1s", SLUICE_SCALE_ORDERS=2) as suite:
@@ -221,10 +306,8 @@ def test_paused_writer_never_writes_beside_another():
         answer = ada.order({sku: 1}, key='"paused"')
         assert answer.status in (503, 504), answer  # nobody may write
         assert suite.metrics(other)["sluice_store_writer"] == 0
-        begin = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: suite.metrics(other)["sluice_store_writer"], 5, "the other one writes")
-        print(f"the lease passed within {(time.monotonic() - begin) * 1000:.0f} ms")
         answer = ada.order({sku: 1}, key='"paused"')
         assert answer.status == 201
         orders = list(ada.pages("/v1/orders", limit=100))
@@ -237,19 +320,29 @@ def schema_version(suite, service):
         return db.execute("PRAGMA user_version").fetchone()[0]
 
 
+def with_programs_of_its_own(suite):
+    """Lets the suite start copies of the programs, which a test may replace: replace(service, program)."""
+    suite.programs = suite.home / "bin"
+    suite.programs.mkdir()
+    for name in ("sluice", *(f"sluice-{service}" for service in SERVICES)):
+        shutil.copy2(BUILD / name, suite.programs / name)
+
+    def replace(service, program):
+        shutil.copy2(BUILD / program, suite.programs / "next")
+        os.replace(suite.programs / "next", suite.programs / f"sluice-{service}")
+
+    return replace
+
+
 def test_new_build_with_a_migration():
     """A rolling restart brings it in, though the old writer has the lease when the first new one starts."""
     with Suite(SLUICE_SCALE_ORDERS=3) as suite:
-        suite.programs = suite.home / "bin"
-        suite.programs.mkdir()
-        for name in ("sluice", *(f"sluice-{service}" for service in SERVICES)):
-            shutil.copy2(BUILD / name, suite.programs / name)
+        replace = with_programs_of_its_own(suite)
         scene = Scene(suite.up())
         before = schema_version(suite, "orders")
         pids = {entry["pid"] for entry in suite.instances("orders").values()}
         writer_of(suite, "orders")
-        shutil.copy2(BUILD / "orders_next", suite.programs / "next")
-        os.replace(suite.programs / "next", suite.programs / "sluice-orders")
+        replace("orders", "orders_next")
         with scene.load("new build, new migration") as flow:
             result = run("sluice", "restart", "orders", env=suite.env, timeout=60)
             assert result.returncode == 0, result.stderr
@@ -258,6 +351,72 @@ def test_new_build_with_a_migration():
         assert schema_version(suite, "orders") == before + 1
         suite.wait_ready()
         assert not pids & {entry["pid"] for entry in suite.instances("orders").values()}
+        scene.check()
+
+
+def contents(suite, service):
+    """Everything in a store: schema, rows and version."""
+    path = suite.home / f"db/{service}/{service}.db"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        return [*db.iterdump(), schema_version(suite, service)]
+
+
+def outbox_rows(suite, service):
+    path = suite.home / f"db/{service}/{service}.db"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        return db.execute("SELECT count(*) FROM sluice_outbox").fetchone()[0]
+
+
+def test_migration_that_fails():
+    """The store stays as it was, whoever looks is told why, the other services go on, and the old
+    program heals it."""
+    with Suite(
+        SLUICE_SCALE_ORDERS=2,
+        SLUICE_SURVEY_INTERVAL="200ms",
+        SLUICE_ALERT_AFTER="500ms",
+        SLUICE_DEADLINE="500ms",
+        NEXT_BUILD_FAILS=1,
+    ) as suite:
+        replace = with_programs_of_its_own(suite)
+        scene = Scene(suite.up())
+        with scene.load("old build"):
+            time.sleep(0.3)
+        wait_for(lambda: outbox_rows(suite, "orders") == 0, 5, "all events are told")
+        before = contents(suite, "orders")
+        reason = "migration {0} of {0} failed, what it did is undone: ".format(before[-1] + 1)
+        for instance in suite.instances("orders"):
+            suite.expect_death(instance, times=100)
+        replace("orders", "orders_next")
+        others = Flow(suite.port, scene.ada.token, "none", kinds=("me", "search"))
+        with others:
+            result = run("sluice", "restart", "orders", env=suite.env, timeout=60)
+            assert result.returncode != 0
+            assert "does not stay up: it exited with status 1: " in result.stderr, result.stderr
+            assert reason in result.stderr and "orders.db" in result.stderr, result.stderr
+            wait_for(
+                lambda: firing(suite) >= {("SluiceCrashLoop", name) for name in ("orders-1", "orders-2")},
+                10,
+                "somebody is woken up",
+            )
+            entries = suite.instances("orders").values()
+            assert all(entry["crash_loop"] for entry in entries)
+            wait_for(
+                lambda: any(reason in e["note"] for e in suite.instances("orders").values()),
+                10,
+                "`sluice status` has the reason",
+            )
+            answer = scene.ada.order({scene.sku: 1})
+            assert answer.status == 503 and answer.slug in ("unavailable", "overloaded"), answer
+        assert not others.bad(("me", "search"), "attempts", "200")
+        assert contents(suite, "orders") == before
+        replace("orders", "sluice-orders")
+        suite.wait_ready(15)  # they are tried again every 5 s at least
+        assert contents(suite, "orders") == before
+        with scene.load("old build again"):
+            time.sleep(0.3)
+        wait_for(
+            lambda: "SluiceCrashLoop" not in [alert for alert, _ in firing(suite)], 20, "the alerts end"
+        )
         scene.check()
 
 
@@ -333,44 +492,6 @@ def test_conservation(scene):
         5,
         f"{sent} requests are counted by gateway and workers",
     )
-
-
-def usage(suite):
-    """{what: bytes or descriptors} of every process, and of the stores' logs."""
-    found = {}
-    for name, entry in suite.instances().items():
-        found[f"{name} memory"] = entry["rss_bytes"]
-        with contextlib.suppress(FileNotFoundError):
-            found[f"{name} descriptors"] = len(os.listdir(f"/proc/{entry['pid']}/fd"))
-    for service in WORKERS:
-        wal = suite.home / f"db/{service}/{service}.db-wal"
-        found[f"{service} log"] = wal.stat().st_size if wal.exists() else 0
-    return found
-
-
-@pytest.mark.skipif(not SOAK_S, reason="SLUICE_TEST_SOAK_SECONDS says how long")
-@pytest.mark.seconds(SOAK_S + 120)
-def test_soak():
-    """Random kills for a long time: nothing grows."""
-    chance = random.Random(int(os.environ.get("SLUICE_TEST_SEED", "1")))
-    with Suite(SLUICE_SCALE_USERS=2, SLUICE_SCALE_ORDERS=2, SLUICE_SCALE_SEARCH=2) as suite:
-        scene = Scene(suite.up())
-        seen = []
-        with scene.load("soak"):
-            end = time.monotonic() + SOAK_S
-            while time.monotonic() < end:
-                time.sleep(chance.uniform(0.5, 5))
-                instance = chance.choice(sorted(suite.instances()))
-                suite.wait_replaced(instance, suite.kill(instance), timeout=20)
-                seen.append(usage(suite))
-        quarter = len(seen) // 4
-        early, late = seen[quarter : 2 * quarter], seen[-quarter:]
-        for what in late[-1]:
-            most = max(sample.get(what, 0) for sample in early)
-            now = max(sample.get(what, 0) for sample in late)
-            slack = 16 if what.endswith("descriptors") else 8 * 1024 * 1024
-            assert now <= 1.25 * most + slack, (what, most, now)
-        scene.check()
 
 
 def test_ledger(scene):

@@ -75,7 +75,7 @@ def test_read_through_and_the_very_bytes(daemon, tmp_path):
             assert plain.read_bytes() == before[path.stem]
         packed = sum(path.stat().st_size for path in archives(daemon))
         assert packed < sum(map(len, before.values())) / 2
-        assert f"sluice_queue_archive_segments {len(archives(daemon))}" in daemon.page("/metrics")
+        assert f"sluice_queue_archived_segments {len(archives(daemon))}" in daemon.page("/metrics")
     daemon.stop()
     start(daemon)  # and after a restart
     with daemon.client() as client:

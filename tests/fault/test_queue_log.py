@@ -7,7 +7,6 @@ import os
 import pathlib
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,8 +17,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 from queue_client import CAUGHT_UP, ENDED, EVENTS, GRANT, LOST, PING, PONG, PUBLISHED, REFUSED, Queue, Refused, new_event  # noqa: E402
-from queue_daemon import Daemon, daemon  # noqa: E402,F401
-from suite import BUILD, CLEAN, PATIENCE, REPORTS, new_home, wait_for  # noqa: E402
+from queue_daemon import daemon  # noqa: E402,F401
+from suite import BUILD, CLEAN, PATIENCE, wait_for  # noqa: E402
 
 KILLS = int(os.environ.get("SLUICE_TEST_KILLS", "15"))
 MIB = 1024 * 1024

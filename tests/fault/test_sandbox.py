@@ -58,6 +58,7 @@ OWN = {
     "write:queue/made": ["queue"],
     "read:secrets/signing/token.key": ["users"],
     "read:secrets/admin-password": ["users"],
+    "read:secrets/admin-token": ["gateway"],
     "read:secrets/cursor.key": ["users", "orders", "search"],
     "read:secrets/public/jwks.json": ["gateway", "users"],
     "read:secrets/curve/gateway.key_secret": ["gateway"],
@@ -162,6 +163,50 @@ def test_supervisor(suite):
     assert {name: got[name] for name in wanted} == wanted
     assert got["dumpable"] == EPERM
     assert (got["fork"], got["kill"], got["execve"]) == (0, 0, errno.ENOENT)
+
+
+def test_log_writer(target):
+    """It is forked, has the supervisor's memory, and reads what everybody writes: it keeps the directory of
+    the log, and children of its own."""
+    home = new_home()
+    (home / "run").mkdir(mode=0o700)
+    with Suite(
+        LD_PRELOAD=PROBE, PROBE_DIR=home / "run", PROBE_HOME=home, PROBE_PORT=target, home=home
+    ) as own:
+        own.owns_home = True
+        own.answers = home / "run"
+        result = run("sluice", "up", "--detach", env=own.env)
+        assert result.returncode == 0, result.stderr
+        try:
+            (pid,) = [
+                int(status.parent.name)
+                for status in pathlib.Path("/proc").glob("[0-9]*/status")
+                if status_of(status).get("Name") == "sluice-log" and is_of(own, int(status.parent.name))
+            ]
+            wait_for((own.answers / str(pid)).exists, 10, "the probe is in it")
+            got = tried(own, pid)
+            in_force = parts(own, "gateway-1")
+        finally:
+            assert run("sluice", "down", env=own.env).returncode == 0
+    wanted = {**REFUSED["memory"]}
+    if "system-calls" in in_force:
+        wanted.update(REFUSED["system-calls"], fork=0, clone=0)
+    if "files" in in_force:
+        wanted.update(dict.fromkeys((*REFUSED["files"], *OWN, "read:/etc/hosts"), EACCES))
+        wanted.update(dict.fromkeys(("write:run/made", "read:run/supervisor.lock"), 0))
+    if "ports" in in_force:
+        wanted.update(REFUSED["ports"])
+    if "signals" not in in_force:
+        del wanted["kill"]  # a filter cannot tell whom a signal is for
+    assert {name: got[name] for name in wanted} == wanted
+
+
+def is_of(suite, pid):
+    """Whether a process has files of this suite open; as root, who alone may look."""
+    try:
+        return any(os.readlink(fd).startswith(f"{suite.home}/") for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
 
 
 def test_all_of_it_is_in_force_here(suite):

@@ -29,6 +29,9 @@ FILE_CALLS = re.compile(
     r"|unlink(?:at)?|remove|mmap|(?:fd)?opendir|lseek|fstat(?:at)?|uv_fs_\w+)\s*\("
 )
 
+# The text of a JSON value that may be of any type is json_text() (common/json_text.h).
+TEXT_OF_ANYTHING = re.compile(r"\{\s*yyjson_get_str\(([^()]*)\),\s*yyjson_get_len\(")
+
 NAMELESS = re.compile(r"^(utils?|misc|helpers?|common|stuff)\.", re.IGNORECASE)
 
 SPDX = "SPDX-License-Identifier: MIT"
@@ -91,6 +94,13 @@ def unsafe_calls(path, text):
         f"{path}:{number}: calls {match[1]}()"
         for number, line in lines(blank(text))
         for match in UNSAFE_CALLS.finditer(line)
+    ]
+
+
+def text_of_anything(path, text):
+    return [
+        f"{path}: {match[0]}...) }}: of an array it has a length and no bytes; json_text() is safe"
+        for match in TEXT_OF_ANYTHING.finditer(blank(text))
     ]
 
 

@@ -36,6 +36,12 @@ CASES = [
     (rules.unsafe_calls, "a.c", "n = atoi(text);\n", "// atoi() would do\nn = my_atoi(text);\n"),
     (rules.unsafe_calls, "a.c", 'sprintf(out, "x");\n', 'snprintf(out, 2, "strcpy(");\n'),
     (
+        rules.text_of_anything,
+        "a.c",
+        "s = (struct str){ yyjson_get_str(v), yyjson_get_len(v) };\n",
+        "s = json_text(v);\n",
+    ),
+    (
         rules.file_calls,
         "services/queue/a.c",
         "status = pwrite(fd, b, n, 0);\n",

@@ -58,6 +58,7 @@ RULES = [
     (rules.header_guard, lambda: files(CODE, "*.h")),
     (rules.file_name, all_sources),
     (rules.unsafe_calls, sources),
+    (rules.text_of_anything, sources),
     (rules.file_calls, lambda: files(["services/queue"], "*.c")),
     (rules.function_length, lambda: files(CODE, "*.c")),
     (rules.unfinished, all_sources),

@@ -2,6 +2,7 @@
 # Fixtures. `suite` is shared by all tests that only talk to it; tests that stop, kill or starve
 # processes take `own_suite`, which is theirs alone. Both fail the test that ends them when a
 # process left a report behind.
+import browser
 import pytest
 from api import Client
 from people import add_product, admin_of, register
@@ -69,3 +70,9 @@ def events(suite):
     """The queue of the shared suite."""
     with Queue(suite.queue_endpoint) as queue:
         yield queue
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser.Browser() as one:
+        yield one

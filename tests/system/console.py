@@ -20,6 +20,7 @@ UNSTABLE = [
     (r"\b\d{20}\b", "SEQUENCE"),
     (r"#\d+", "#SEQUENCE"),
     (r'("[a-z_]*seq"): ?\d+', r"\1:SEQUENCE"),
+    (r'("end"): ?\d+', r"\1:OFFSET"),
     (r'("[a-z]+_ms"): ?\d+', r"\1:MILLISECONDS"),
     (r"\b\d+\.\.\d+\b", "SEQUENCES"),
     (r"\b\d+ -> \d+\b", "SEQUENCE -> SEQUENCE"),

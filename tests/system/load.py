@@ -30,6 +30,7 @@ class Load(Crew):
         self.failed_reads = []  # safe requests that were not answered with 200
         self.wrong = []  # answers that are no truth at all
         self.counts = collections.Counter()
+        self.unclear = []  # answers that leave open what happened, for who wants to know why
         jobs = [(self.buy, person) for person in people] + [
             (self.rename, people[0]),
             (self.read, people[1]),
@@ -56,6 +57,8 @@ class Load(Crew):
             self.counts["cut"] += 1
             return None
         self.counts[answer.status] += 1
+        if answer.status in UNKNOWN:
+            self.unclear.append(answer)
         return answer
 
     # --- What the clients do

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
 # The people of the tests, and what they sell: accounts with fresh addresses and products with fresh
 # names, so that tests can share one suite without meeting each other.
+import collections
+import contextlib
 import itertools
 import secrets
+import time
 
 from api import Client
+from suite import SANITIZED
 
 PASSWORD = "correct horse battery staple"
 ADMIN_EMAIL = "admin@sluice.local"
@@ -41,6 +45,31 @@ def register(port, name="Eve"):
     answer = Client(port).post("/v1/users", {"email": email, "password": PASSWORD, "name": name})
     assert answer.status == 201, answer
     return Person(port, email)
+
+
+@contextlib.contextmanager
+def guesses(allowed):
+    """A list for the statuses of logins with a wrong password, of which no more were looked at than are allowed, and one
+    more for each second that they took. On a busy machine some are not done in time (504), which had their turn or had
+    not; and under a sanitizer a worker that computes is taken for lost at times (502)."""
+    begin, statuses = time.monotonic(), []
+    yield statuses
+    counts = collections.Counter(statuses)
+    seconds = time.monotonic() - begin
+    unclear = counts[504] + (counts[502] if SANITIZED else 0)
+    assert counts[401] and counts[401] + unclear + counts[429] == len(statuses) > allowed, counts
+    assert counts[401] <= allowed + seconds, (counts, seconds)
+    assert counts[401] + unclear >= allowed, (counts, seconds)
+
+
+def admitted(ask):
+    """The status that is answered once there is room: what is turned away (503) was not looked at, and is tried again."""
+    for _ in range(400):
+        status = ask()
+        if status != 503:
+            return status
+        time.sleep(0.05)
+    raise AssertionError("there is no room")
 
 
 def admin_of(suite):

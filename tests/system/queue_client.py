@@ -113,26 +113,29 @@ class Queue:
             frame = self.receive()
             if frame[0] == PUBLISHED and frame[1] == self.number:
                 names = ["first_seq", "last_seq", "producer_seq", "stored", "duplicates", "durable"]
-                return dict(zip(names, frame[2:]))
+                return dict(zip(names, frame[2:]))  # took_us is different each time
 
     def subscribe(self, credit=1000, **options):
         self.number += 1
         self.send(SUBSCRIBE, self.number, options, credit)
         return self.number
 
-    def read(self, *filters, **options):
-        """All events that are stored now and match, as dicts with their seq; decodes their data."""
+    def stream(self, *filters, **options):
+        """The events that are stored now and match, one after the other, as dicts with their seq."""
         subscription = self.subscribe(filters=list(filters), **options)
-        found = []
         while True:
             frame = self.receive()
             if frame[1] != subscription:
                 continue
             if frame[0] == EVENTS:
-                found += [decode(*entry) for entry in frame[2]]
+                yield from (decode(*entry) for entry in frame[2])
                 self.send(GRANT, subscription, len(frame[2]))
             elif frame[0] == ENDED:
-                return found
+                return
+
+    def read(self, *filters, **options):
+        """All events that are stored now and match."""
+        return list(self.stream(*filters, **options))
 
     def wait(self, condition, *filters, timeout_s=5):
         """Reads until condition(events) is true, and returns the events."""

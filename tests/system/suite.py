@@ -38,7 +38,9 @@ REPORTS = re.compile(
 )
 
 # The environment of tests is clean: what the caller has set for another suite must not come in.
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+CLEAN = {
+    name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "OTEL_"))
+}
 
 # A test run that is killed leaves nothing behind.
 DIE_WITH_US = ["setpriv", "--pdeathsig", "TERM"]
@@ -99,6 +101,12 @@ def wait_for(condition, timeout, what):
             return answer
         assert time.monotonic() < deadline, f"after {timeout} s still not: {what}"
         time.sleep(0.01)
+
+
+def firing(suite):
+    """{(alert, subject)} of the alerts that fire."""
+    listed = suite.control({"command": "alerts"})["alerts"]
+    return {(a["alert"], a["subject"]) for a in listed if a["status"] == "firing"}
 
 
 class Suite:
@@ -202,6 +210,11 @@ class Suite:
                 record = None
             yield record if isinstance(record, dict) else {"body": line, "raw": True}
 
+    def access_of(self, answer):
+        """The line of the access log about an answer; None: it is not there yet."""
+        name = answer.headers["X-Request-Id"]
+        return next((r for r in self.records() if r.get("request.id") == name), None)
+
     def check_log(self):
         reports = [line for line in self.log().splitlines() if REPORTS.search(line.encode())]
         assert not reports, "\n".join(reports[:20])
@@ -219,10 +232,10 @@ class Suite:
 
     # --- Looking and acting
 
-    def control(self, command):
+    def control(self, command, timeout=30 * PATIENCE):
         """One exchange on the supervisor's control socket."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(30 * PATIENCE)
+            connection.settimeout(timeout)
             connection.connect(str(self.home / "run/supervisor.sock"))
             connection.sendall(json.dumps(command).encode() + b"\n")
             answer = b""
@@ -316,6 +329,9 @@ class Suite:
                 name, _, value = line.rpartition(" ")
                 samples[name] = float(value)
         return samples
+
+    def supervisor_metrics(self):
+        return self.metrics("supervisor")
 
     def topology(self, gateway="gateway-1"):
         status, text = self.admin_page(gateway, "/topology")

@@ -11,7 +11,7 @@ import pytest
 from api import Client
 from people import register
 from queue_client import Queue
-from suite import BUILD, PATIENCE, ROOT, SANITIZED, Suite, wait_for
+from suite import BUILD, PATIENCE, ROOT, SANITIZED, Suite, run, wait_for
 
 PAGE = (ROOT / "docs/add-a-service.md").read_text()
 
@@ -93,6 +93,13 @@ def test_service_works_beside_a_running_suite(notes):
             with Queue(suite.queue_endpoint) as queue:
                 events = queue.wait(lambda found: found, "notes.note.created")
                 assert [event["data"]["text"] for event in events] == ["buy a lamp"]
+
+            # Its store is one of those that are backed up.
+            copy = suite.home / "copy"
+            result = run("sluice", "backup", copy, env=suite.env)
+            assert result.returncode == 0, result.stderr
+            with sqlite3.connect(copy / "db/notes/notes.db") as db:
+                assert db.execute("SELECT text FROM notes").fetchall() == [("buy a lamp",)]
 
             # A second one takes over writing the moment the first is gone.
             second = start(notes, suite, "notes-2")

@@ -9,6 +9,8 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.parse
+import urllib.request
 
 import pytest
 from api import Client, new_key
@@ -18,6 +20,12 @@ from suite import PATIENCE, ROOT, SERVICES, free_port, wait_for
 
 PROJECT = f"sluice-test-{os.getpid()}"
 IMAGE = "sluice-test"
+# Settings of traces, which compose hands on to every container.
+OTEL = {
+    "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+    "OTEL_TRACES_SAMPLER_ARG": "0.5",
+    "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment=compose-test",
+}
 
 
 def engine():
@@ -75,6 +83,7 @@ class Compose:
             "SLUICE_IMAGE": IMAGE,
             "SLUICE_ENV": "staging",
             "SLUICE_PUBLISH": f"127.0.0.1:{first}-{self.ports[-1]}",
+            **OTEL,
         }
         program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
         self.command = [*program, "-f", str(ROOT / "deploy/docker-compose.yml"), "-p", PROJECT]
@@ -86,6 +95,17 @@ class Compose:
             for binding in container["NetworkSettings"]["Ports"]["8080/tcp"] or []:
                 return int(binding["HostPort"])
         raise AssertionError("no gateway has a port")
+
+    def gateway_ports(self, first):
+        """Those of gateways that run, another one in front for another `first`; then the ports that none has, which
+        one may get that starts again."""
+        taken = [
+            int(binding["HostPort"])
+            for container in self.containers("gateway")
+            for binding in container["NetworkSettings"]["Ports"]["8080/tcp"] or []
+        ]
+        first %= len(taken)
+        return [*taken[first:], *taken[:first], *(port for port in self.ports if port not in taken)]
 
     def run(self, *arguments, timeout=300, check=True):
         result = subprocess.run(
@@ -137,11 +157,10 @@ def metrics(container):
     """{'name{labels}': value}, from the container's own admin socket."""
     if os.geteuid() != 0:
         pytest.skip("only root reaches into a container's files")
-    name = container["Config"]["Hostname"]
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(10 * PATIENCE)
         home = f"/proc/{container['State']['Pid']}/root/var/lib/sluice"
-        connection.connect(f"{home}/run/{name}.admin.sock")
+        connection.connect(f"{home}/run/admin.sock")
         connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
         text = b""
         while chunk := connection.recv(65536):
@@ -174,6 +193,77 @@ def compose():
         if os.environ.get("SLUICE_TEST_KEEP"):
             print(running.run("logs", "--no-color", check=False))
         running.run("down", "-v", "-t", "15", check=False)
+
+
+# Debian's Prometheus and Alertmanager, for machines that cannot pull the images that the profile names.
+WATCHERS = """
+FROM debian:trixie-slim AS packages
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager promtool \\
+ && install -d -o 65534 -g 65534 /prometheus /alertmanager
+FROM packages AS prometheus
+ENTRYPOINT ["/usr/bin/prometheus"]
+FROM packages AS alertmanager
+ENTRYPOINT ["/usr/bin/prometheus-alertmanager"]
+"""
+
+
+class Watchers:
+    """Prometheus and Alertmanager of the profile `monitoring`."""
+
+    def __init__(self, compose):
+        self.compose = compose
+        self.ports = {name: free_port() for name in ("prometheus", "alertmanager", "grafana")}
+        for name, port in self.ports.items():
+            compose.env[f"SLUICE_PUBLISH_{name.upper()}"] = f"127.0.0.1:{port}"
+
+    def build(self, name):
+        self.compose.env[f"SLUICE_{name.upper()}_IMAGE"] = f"{IMAGE}-{name}"
+        build = subprocess.run(
+            ["docker", "build", "--network", "host", "-q", "--target", name, "-t", f"{IMAGE}-{name}", "-"],
+            input=WATCHERS,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        )
+        assert build.returncode == 0, build.stderr[-4000:]
+
+    def get(self, name, path):
+        """The JSON that it answers; None: not yet."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=10) as answer:
+                return json.load(answer)
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def ask(self, expression):
+        """{(job, instance): value} of what Prometheus has now."""
+        answer = self.get("prometheus", f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
+        return {
+            (sample["metric"].get("job"), sample["metric"].get("instance")): float(sample["value"][1])
+            for sample in (answer or {"data": {"result": []}})["data"]["result"]
+        }
+
+    def firing(self):
+        """Names of the alerts that the Alertmanager would tell of, each with its receivers."""
+        return {
+            alert["labels"]["alertname"]: [receiver["name"] for receiver in alert["receivers"]]
+            for alert in self.get("alertmanager", "/api/v2/alerts?active=true") or []
+        }
+
+
+@pytest.fixture(scope="module")
+def watchers(compose):
+    running = Watchers(compose)
+    profile = ("--profile", "monitoring")
+    try:
+        for name in ("prometheus", "alertmanager"):
+            running.build(name)
+        compose.run(*profile, "up", "-d", "--no-recreate", "prometheus", "alertmanager")
+        compose.wait_healthy(prometheus=1)
+        yield running
+    finally:
+        compose.run(*profile, "rm", "-sf", "prometheus", "alertmanager", check=False)
 
 
 @pytest.fixture
@@ -248,6 +338,7 @@ def test_containers_have_their_own_secrets_only(compose):
         assert ("signing/token.key" in names) == (service == "users"), service
         assert ("cursor.key" in names) == (service in ("users", "orders", "search")), service
         assert ("admin-password" in names) == (service == "users"), service
+        assert ("admin-token" in names) == (service == "gateway"), service
 
 
 def test_nobody_reads_anothers_secrets(compose):
@@ -290,6 +381,11 @@ def test_from_inside(compose):
             assert compose.shell(service, f": 2>/dev/null >{path} || echo refused") == "refused\n", path
 
 
+def environment(container):
+    """What is set in it, by name."""
+    return dict(entry.split("=", 1) for entry in container["Config"]["Env"] if "=" in entry)
+
+
 def test_sizes_are_those_of_the_environment(compose):
     """The same files as without containers; where a program listens is the compose file's."""
     lines = (ROOT / "deploy/env/staging.env").read_text().splitlines()
@@ -297,8 +393,68 @@ def test_sizes_are_those_of_the_environment(compose):
     del sizes["SLUICE_LISTEN"], sizes["SLUICE_LOG_LEVEL"]
     assert len(sizes) > 10
     for container in compose.containers("gateway") + compose.containers("orders"):
-        has = dict(entry.split("=", 1) for entry in container["Config"]["Env"])
+        has = environment(container)
         assert {name: has.get(name) for name in sizes} == sizes
+
+
+def test_settings_of_traces_reach_everybody(compose):
+    for service in SERVICES:
+        for container in compose.containers(service):
+            has = environment(container)
+            assert {name: has[name] for name in has if name.startswith("OTEL_")} == OTEL, service
+        names = compose.shell(service, "env | grep ^OTEL_ | cut -d= -f1")
+        assert set(names.split()) == set(OTEL), service  # what is not set there is not empty here, but not set
+
+
+def test_secrets_are_in_files_only(compose):
+    """Nobody who may ask the engine about a container, or look at its processes, sees one."""
+    hidden = "find /var/lib/sluice/secrets -type f -not -path '*/public/*'"
+    secrets = set()
+    for service in SERVICES:
+        modes = compose.shell(service, f"{hidden} -exec stat -c %a {{}} +")
+        assert set(modes.split()) <= {"400", "600"}, (service, modes)
+        words = compose.shell(service, f"{hidden} -exec cat {{}} +").replace('"', " ").split()
+        secrets |= {word for word in words if len(word) >= 20}
+    assert len(secrets) > len(SERVICES)
+    for service in SERVICES:
+        for container in compose.containers(service):
+            shown = json.dumps(container)
+            assert not [secret for secret in secrets if secret in shown], service
+        seen = compose.shell(service, "env; cat /proc/1/environ /proc/1/cmdline 2>/dev/null | tr '\\0' '\\n'")
+        assert "SLUICE_INSTANCE=" in seen and not [secret for secret in secrets if secret in seen]
+
+
+def reached(shell, addresses):
+    """Those of the addresses (HOST, PORT) that take a TCP connection from where the shell command is run."""
+    tries = "".join(
+        f"{{ timeout 2 bash -c ': </dev/tcp/{host}/{port}' 2>/dev/null && echo {host} {port}; }} & "
+        for host, port in addresses
+    )
+    return {(host, int(port)) for host, port in (line.split() for line in shell(tries + "wait").splitlines())}
+
+
+def test_only_the_gateway_can_be_reached(compose):
+    """A stranger on the gateway's outer network reaches it, and nobody behind it, by name or by address. Those behind
+    it reach nothing on that network, which is the only one with a way out."""
+    address = {
+        (service, name.removeprefix(f"{PROJECT}_")): network["IPAddress"]
+        for service in SERVICES
+        for container in compose.containers(service)
+        for name, network in container["NetworkSettings"]["Networks"].items()
+    }
+    ports = {"queue": (7200, 9090), "gateway": (7100, 8080, 9090)}
+    behind = [(address[s, "backend"], port) for s in SERVICES for port in ports.get(s, (9090,))]
+    named = [(service, port) for service in SERVICES if service != "gateway" for port in ports.get(service, (9090,))]
+    outside = (address["gateway", "edge"], 8080)
+
+    def stranger(command):
+        return docker("run", "--rm", "--network", f"{PROJECT}_edge", IMAGE, "bash", "-c", command)
+
+    assert reached(stranger, [outside, *behind, *named]) == {outside}
+    assert reached(lambda command: compose.shell("users", command), behind) == set(behind)  # they do listen
+    for service in SERVICES:
+        found = reached(lambda command: compose.shell(service, command), [outside])
+        assert found == ({outside} if service == "gateway" else set()), service
 
 
 def test_networks(compose):
@@ -326,6 +482,77 @@ def test_the_sandbox_is_in_force(compose):
             }
 
 
+def test_prometheus_has_all_metrics_and_rules(compose, watchers):
+    jobs = {f"sluice-{service}" for service in SERVICES}
+    wait_for(
+        lambda: {job for (job, _), up in watchers.ask("sluice_suite_up").items() if up} == jobs,
+        60,
+        "every process is scraped",
+    )
+    names = {c["Config"]["Hostname"] for service in SERVICES for c in compose.containers(service)}
+    assert {instance for _, instance in watchers.ask("sluice_ready == 1")} == names
+    assert watchers.ask("up") == {("sluice", "gateway:9090"): 1}
+    groups = watchers.get("prometheus", "/api/v1/rules")["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    written = "".join(path.read_text() for path in (ROOT / "deploy/prometheus").glob("*.yml"))
+    assert len(rules) == written.count("- alert:") + written.count("- record:") > 40
+    wait_for(
+        lambda: all(
+            rule["health"] == "ok"
+            for group in watchers.get("prometheus", "/api/v1/rules")["data"]["groups"]
+            for rule in group["rules"]
+        ),
+        30,
+        "every rule has been evaluated",
+    )
+
+
+def test_alert_of_a_killed_worker_comes_and_goes(compose, watchers):
+    """Killed by hand, which the engine does not make good; the alert is that nobody serves the routes."""
+    assert "SluiceNoWorker" not in watchers.firing()
+    docker("kill", compose.containers("search")[0]["Id"])
+    wait_for(lambda: watchers.firing().get("SluiceNoWorker") == ["pages"], 90, "somebody is woken")
+    scale(compose, search=1)
+    compose.wait_healthy(search=1)
+    wait_for(lambda: "SluiceNoWorker" not in watchers.firing(), 90, "the alert has ended")
+
+
+def test_scaled_by_rule(compose, watchers, admin):
+    """deploy/scale-by-rule, as a timer would run it; others keep the containers that they have."""
+
+    def look(least, most):
+        prometheus = f"http://127.0.0.1:{watchers.ports['prometheus']}"
+        done = subprocess.run(
+            [ROOT / "deploy/scale-by-rule", "orders", str(least), str(most), "--project-name", PROJECT],
+            env={**compose.env, "PROMETHEUS": prometheus},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    wait_for(lambda: "sluice-orders" in {job for job, _ in watchers.ask("sluice_worker_limit")}, 30, "it is known")
+    compose.run("up", "-d", "--no-recreate", "--scale", "users=2", "users")
+    assert look(2, 3) == "orders: 2\n"
+    compose.wait_healthy(orders=2, users=2)
+    product = add_product(admin)
+    assert admin.get(f"/v1/products/{product['sku']}").status == 200
+    assert look(1, 1) == "orders: 1\n"
+    wait_for(lambda: compose.healthy("orders", 1), 30, "one is taken away")
+    compose.wait_healthy(users=2)
+    compose.run("up", "-d", "--no-recreate", "--scale", "users=1", "users")
+
+
+def test_watchers_are_confined_as_well(compose, watchers):
+    for name in ("prometheus", "alertmanager"):
+        (container,) = compose.containers(name)
+        host = container["HostConfig"]
+        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"], name
+        assert container["Config"]["User"] == "65534:65534", name
+        published = [binding for ports in host["PortBindings"].values() for binding in ports]
+        assert [binding["HostIp"] for binding in published] == ["127.0.0.1"], name
+
+
 class Clients(Crew):
     """Readers and buyers that go to the next gateway when theirs is gone, as a client does that
     knows several addresses. They note what they were told, and what was no answer at all."""
@@ -347,7 +574,8 @@ class Clients(Crew):
         )
 
     def work(self, job, person):
-        clients = [Client(port, person.token) for port in self.compose.ports]
+        ports = self.compose.gateway_ports(first=self.people.index(person))
+        clients = [Client(port, person.token) for port in ports]
         while not self.ending.is_set():
             try:
                 job(clients)
@@ -431,20 +659,34 @@ def many(compose):
     compose.wait_healthy(**dict.fromkeys(MANY, 1))
 
 
+ANSWERED = {
+    "gateway": "http_server_request_duration_seconds_count",
+    **dict.fromkeys(("users", "orders", "search"), "sluice_worker_request_duration_seconds_count"),
+}
+
+
+def answered(compose):
+    """{service: {container's name: requests that it has answered}}"""
+    return {
+        service: {
+            container["Name"]: sum(
+                value for name, value in metrics(container).items() if name.startswith(family)
+            )
+            for container in compose.containers(service)
+        }
+        for service, family in ANSWERED.items()
+    }
+
+
 def test_requests_are_spread(compose, admin, many):
+    before = answered(compose)
     with Clients(compose, admin) as clients:
         clients.wait_for_work(reads=600, orders=200)
     clients.check()
-    for service in ("users", "orders", "search"):
-        counts = [
-            sum(
-                value
-                for name, value in metrics(container).items()
-                if name.startswith("sluice_worker_request_duration_seconds_count")
-            )
-            for container in compose.containers(service)
-        ]
-        assert len(counts) == many[service] and min(counts) > 0, (service, counts)
+    for service, counts in answered(compose).items():
+        shares = [counts[name] - before[service][name] for name in counts]
+        # Writes go to the one that has the store; what is read goes to all of them.
+        assert len(shares) == many[service] and min(shares) >= sum(shares) / 20, (service, shares)
 
 
 def test_killed_under_load(compose, admin, many):

@@ -30,6 +30,7 @@ def suite():
         SLUICE_BODY_GRACE=f"{GRACE_S * 1000:.0f}ms",
         SLUICE_IDLE_TIMEOUT=f"{IDLE_S * 1000:.0f}ms",
         SLUICE_WRITE_TIMEOUT=f"{STALL_S * 1000:.0f}ms",
+        SLUICE_WRITE_MIN_RATE="1MiB",
     ) as own:
         yield own.up()
 
@@ -62,11 +63,12 @@ def read_408(wire):
 
 
 def pace(wire, pieces, seconds):
-    """Sends pieces, one every so many seconds, until the other side says something."""
-    for piece in pieces:
+    """Sends pieces, one every so many seconds by the clock, until the other side says something."""
+    begin = time.monotonic()
+    for number, piece in enumerate(pieces, 1):
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             wire.send(piece)
-        wire.socket.settimeout(seconds)
+        wire.socket.settimeout(max(begin + number * seconds - time.monotonic(), 0.001))
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             if wire.socket.recv(1, socket.MSG_PEEK):
                 break
@@ -166,18 +168,34 @@ class TestBody:
             assert wire.read_end() == b""
 
 
+def ask_until_full(reader, port):
+    """Asks for large answers and reads none, until nobody takes any more."""
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.connect(("127.0.0.1", port))
+    reader.settimeout(0.2)
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.suppress(TimeoutError, ConnectionResetError):
+        while True:
+            reader.sendall(request * 100)
+
+
 class TestAnswer:
     def test_client_that_does_not_read(self, suite):
         """Answers until the buffers are full, then nobody takes any more."""
         with socket.socket() as reader, counted(suite, "slow-reader"):
-            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            reader.connect(("127.0.0.1", suite.port))
-            reader.settimeout(0.2)
-            request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
-            with contextlib.suppress(TimeoutError, ConnectionResetError):
-                while True:
-                    reader.sendall(request * 100)
+            ask_until_full(reader, suite.port)
         assert Client(suite.port).get("/v1/products").status == 200
+
+    def test_client_that_reads_too_slowly(self, suite):
+        """A little now and then is not enough, however long it goes on."""
+        with socket.socket() as reader, counted(suite, "slow-reader"):
+            ask_until_full(reader, suite.port)
+            before, deadline = refused(suite, "slow-reader"), time.monotonic() + 20 * STALL_S
+            while refused(suite, "slow-reader") == before and time.monotonic() < deadline:
+                with contextlib.suppress(TimeoutError, ConnectionResetError):
+                    reader.recv(3000)  # several times in each STALL_S, and less than the least rate
+                time.sleep(STALL_S / 4)
+            assert refused(suite, "slow-reader") == before + 1
 
 
 # --- Numbers
@@ -194,7 +212,7 @@ def narrow():
 
 
 def connections(suite):
-    return suite.metrics("gateway-1")["sluice_gateway_connections"]
+    return suite.metrics("gateway-1")["sluice_gateway_open_connections"]
 
 
 class Local(Wire):

@@ -11,7 +11,7 @@ import time
 import pytest
 from api import Client
 from people import add_product, admin_of, register
-from suite import PATIENCE, Suite, run, wait_for
+from suite import Suite, run, wait_for
 
 ISSUER = "https://id.example.com/realms/shop"
 

@@ -515,6 +515,78 @@ class TestActing:
             assert refusal.value.args[0] == "invalid-argument" and "seqs" in refusal.value.args[1]
 
 
+class TestNobodyIsThere:
+    """What a group does not want is not what it lags behind, nor kept for it, though no member looks at it."""
+
+    def waits_at(self, d, seq):
+        wait_for(lambda: d.state()["next_seq"] == seq, 5 * PATIENCE, f"the group waits at {seq}")
+
+    def test_others_events_are_no_lag(self, desk):
+        d, other = desk(), desk()
+        for _ in range(3):
+            last = other.publish(5)[-1]
+            wait_for(lambda end=last: d.state()["next_seq"] > end and d.state()["lag"] == 0, 5 * PATIENCE, "no lag")
+        both = [new_event(topic, i, "") for i, topic in enumerate([other.topic, d.topic, other.topic, d.topic])]
+        first = d.queue.publish(both)["first_seq"]  # in one block
+        self.waits_at(d, first + 1)
+        assert d.state()["lag"] >= 3
+        other.publish(5)
+        assert d.state()["next_seq"] == first + 1
+        member = d.join()
+        got = member.take(2)
+        assert seqs(got) == [first + 1, first + 3]
+        assert member.settle(got) == (2, 0)
+        member.none()
+        assert other.join().take(20)[-1].seq > first + 3  # whose own it was
+
+    def test_what_it_wants_changes(self, desk):
+        d, other = desk(), desk()
+        waits = d.publish()[0]
+        self.waits_at(d, waits)
+        theirs = other.publish(2)
+        d.queue.call("group-set", group=d.name, filters=[other.topic])
+        self.waits_at(d, theirs[0])
+        d.queue.call("group-seek", group=d.name, to="start")
+        self.waits_at(d, theirs[0])
+        d.queue.call("group-set", group=d.name, filters=[d.topic, other.topic])
+        d.queue.call("group-seek", group=d.name, to="start")
+        self.waits_at(d, waits)
+        assert seqs(d.join().take(3)) == [waits, *theirs]
+
+    def test_who_left_comes_back(self, desk):
+        d, other = desk(), desk()
+        published = d.publish(4)
+        member = d.join(window=2)
+        got = member.take(2)
+        assert member.settle(got[1]) == (1, 0)
+        member.leave()
+        other.publish(3)
+        member = d.join()
+        assert sorted(seqs(member.take(3))) == [published[0], *published[2:]]
+
+    def test_a_long_log_is_passed_over(self, daemon, desk):  # noqa: F811
+        """Of which nothing is in memory, and each block has an event that the group had."""
+        daemon.start()
+        d, other = desk(daemon), desk(daemon)
+        member = d.join(window=1000)
+        for n in range(40):
+            own = new_event(d.topic, n, "")
+            d.queue.publish([own, *(new_event(other.topic, "x" * 1000, "") for _ in range(99))])
+            assert member.settle(member.take()) == (1, 0)
+        member.leave()
+        daemon.kill()
+        daemon.start()
+        wait_for(lambda: d.state()["lag"] == 0, 10 * PATIENCE, "it has passed over what it had")
+        last = d.publish()[0]
+        self.waits_at(d, last)
+        other.queue.call("group-seek", group=other.name, to="start")
+        d.queue.call("group-set", group=d.name, filters=["nobody.>"])
+        d.queue.call("group-seek", group=d.name, to="start")
+        wait_for(lambda: d.state()["lag"] == 0, 10 * PATIENCE, "nothing of it is wanted")
+        assert len(daemon.segments()) > 2
+        assert other.state()["lag"] > 3900
+
+
 class TestRestart:
     def test_kill_9(self, daemon, desk):  # noqa: F811
         daemon.start()

@@ -13,8 +13,10 @@ import msgpack
 import pytest
 import zmq
 import zmq.auth
+import zmq.utils.z85
 from api import Client
 from people import admin_of, register
+from process_memory import count_in_memory, scans
 from python_worker import HELLO, REFUSED, ROUTES, WELCOME
 from queue_client import CALL, INFO, JOIN, PUBLISH, PUBLISHED, RESULT, SUBSCRIBE, WATCH, new_event
 from queue_client import REFUSED as QUEUE_REFUSED
@@ -368,9 +370,45 @@ class TestRotation:
         assert traffic.failures == [], traffic.failures[:3]
 
 
+@scans
+class TestSecretKeysInMemory:
+    """The key of an identity is in its own processes, as bytes that the sockets need, and nowhere else;
+    once it was changed, nowhere."""
+
+    def secret(self, suite, identity):
+        _, secret = zmq.auth.load_certificate(str(suite.home / f"secrets/curve/{identity}.key_secret"))
+        return secret
+
+    def holders(self, suite, secret):
+        """The services whose processes have it as text, and as bytes."""
+        pids = {"supervisor": suite.supervisor.pid}
+        pids.update({name: entry["pid"] for name, entry in suite.instances().items()})
+        as_bytes = zmq.utils.z85.decode(secret)
+        return tuple(
+            {name.rpartition("-")[0] or name for name, pid in pids.items() if count_in_memory(pid, form)}
+            for form in (secret, as_bytes)
+        )
+
+    @pytest.mark.parametrize("identity", IDENTITIES)
+    def test_it_is_in_its_own_processes(self, suite, admin, identity):
+        owners = set() if identity == "tap" else {identity}
+        assert self.holders(suite, self.secret(suite, identity)) == (set(), owners)
+
+    @pytest.mark.parametrize("identity", IDENTITIES)
+    def test_the_old_one_is_gone(self, suite, admin, identity):
+        old = self.secret(suite, identity)
+        suite.keys("rotate", identity)
+        if identity != "tap":
+            result = run("sluice", "restart", identity, env=suite.env, timeout=60)
+            assert result.returncode == 0, result.stderr
+        suite.keys("retire", identity)
+        assert self.holders(suite, old) == (set(), set())
+        assert self.secret(suite, identity) != old
+
+
 NEEDS = {  # besides its key pair; services need the key of cursors
     "users": {"signing/token.key", "public/jwks.json", "admin-password", "cursor.key"},
-    "gateway": {"public/jwks.json"},
+    "gateway": {"public/jwks.json", "admin-token"},
     "queue": set(),
     "tap": set(),
 }

@@ -2,6 +2,7 @@
 # What is wrong with a request is told exactly: which status, which problem, where.
 import http.client
 import json
+import time
 
 import msgpack
 import pytest
@@ -471,7 +472,15 @@ class TestEveryAnswer:
                 assert answer.json()["status"] == answer.status
 
     def test_says_where_the_time_went(self, ada):
-        assert "dur=" in ada.get("/v1/users/me").headers["Server-Timing"]
+        """In milliseconds, of the whole that the client waited for."""
+        begin = time.perf_counter()
+        answer = ada.get("/v1/users/me")
+        waited_ms = (time.perf_counter() - begin) * 1000
+        parts = dict(part.strip().split(";dur=") for part in answer.headers["Server-Timing"].split(","))
+        assert set(parts) == {"gateway", "queue", "wire", "worker", "store"}
+        times = {name: float(text) for name, text in parts.items()}
+        assert min(times.values()) >= 0 and times["gateway"] > 0 and times["store"] > 0
+        assert sum(times.values()) <= waited_ms
 
     def test_personal_data_is_not_cached(self, ada):
         assert (

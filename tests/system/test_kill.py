@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # kill -9 of each process in turn, under load, many times each (SLUICE_TEST_KILLS, 20 if not set):
 # no acknowledged write is lost, no event is missing or stored twice, and the suite heals by itself
-# within 2 s.
+# within 2 s, not counted what the supervisor waits after several kills in a row.
 import collections
 import os
 import time
@@ -15,6 +15,8 @@ from suite import PATIENCE, SERVICES, Suite, wait_for
 
 KILLS = int(os.environ.get("SLUICE_TEST_KILLS", "20"))
 HEAL_S = 2
+FREE_KILLS = 3  # the back-off of the first ones is short
+BACKOFF_S = 1  # BACKOFF_MAX_READY_MS
 STOCK = 1_000_000
 
 
@@ -76,14 +78,14 @@ def test_kill_under_load(service):
         )
         with Queue(suite.queue_endpoint) as queue:
             check(load, queue, STOCK)
-        assert max(times) < HEAL_S * PATIENCE
+        assert max(times[:FREE_KILLS]) < HEAL_S * PATIENCE
+        assert max(times) < HEAL_S * PATIENCE + BACKOFF_S
         if service in ("users", "orders", "search"):
             assert not load.failed_reads, "safe requests must be answered by the other worker"
         if service == "queue":
-            statuses = collections.Counter(load.counts)
-            assert not statuses["cut"] and not any(
-                statuses[code] for code in (502, 503, 504)
-            ), "the queue being away must not fail anybody's request"
+            assert not load.counts["cut"]
+            why = [(answer, suite.access_of(answer)) for answer in load.unclear[:8]]
+            assert not why, "the queue being away must not fail anybody's request"
 
 
 def test_writes_without_a_key_are_told_the_truth():

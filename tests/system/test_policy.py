@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
 # What a policy file (docs/policy.md) does to requests and answers, seen from outside: browsers of
 # other origins, masks that somebody tries to get around, chosen members, compressed bodies.
-import http.client
 import json
 import os
 import re
 import subprocess
+import sys
 import zlib
 
 import msgpack
 import pytest
 from api import MSGPACK, Client
-from people import add_product, admin_of, fresh, register
+from people import PASSWORD, add_product, admin_of, fresh, register
 from suite import BUILD, CLEAN, ROOT, Suite, new_home, run, wait_for
 
 SHOP, OTHER = "https://shop.example", "https://evil.example"
@@ -45,6 +45,7 @@ POLICY = {
             "fields": True,
             "mask": {"fields": ["total", "items[].unit_price", "items[].line_total"]},
             "request": {"headers": {"remove": ["x-nothing"]}},
+            "response": {"headers": {"remove": ["location"]}},
         },
     ],
 }
@@ -213,7 +214,7 @@ class TestMasks:
     def test_nested_and_in_lists(self, admin, ada, product):
         made = ada.order({product["sku"]: 2})
         order = made.json()
-        assert made.status == 201
+        assert made.status == 201 and "Location" not in made.headers
         listed = ada.get("/v1/orders")
         for o in [order, ada.get(f"/v1/orders/{order['id']}").json(), *listed.json()["items"]]:
             assert "total" not in o and o["items"]
@@ -296,6 +297,50 @@ class TestFieldsOfAnswers:
         assert answer.headers["Deprecation"]
 
 
+class TestFieldsOfRequests:
+    def test_what_services_see(self, own_suite, tmp_path):
+        """A field that is renamed, removed or set is what the service is shown, and not what came."""
+        path = tmp_path / "policy"
+        edits = {"rename": {"x-language": "x-lang"}, "remove": ["x-secret"], "set": {"x-tenant": "shop"}}
+        rule = {"path": "/v1/shown", "request": {"headers": edits}}
+
+        def shown(**fields):
+            return Client(own_suite.port).get("/v1/shown", **fields).json()
+
+        worker = None
+        try:
+            own_suite.environment["SLUICE_POLICY"] = path
+            path.write_text(json.dumps({"routes": [rule]}))
+            own_suite.up()
+            worker = subprocess.Popen(
+                [sys.executable, ROOT / "tests/system/python_worker.py", own_suite.gateway_endpoints[0]]
+            )
+            wait_for(lambda: shown() == {"x-tenant": "shop"}, 5, "the worker serves")
+            assert shown(x_tenant="evil", x_secret="s") == {"x-tenant": "shop"}
+            assert shown(x_language="de") == {"x-lang": "de", "x-tenant": "shop"}
+            # Whoever sends the new name itself is heard, unless there is one to rename.
+            assert shown(x_lang="fr") == {"x-lang": "fr", "x-tenant": "shop"}
+            assert shown(x_language="de", x_lang="fr") == {"x-lang": "de", "x-tenant": "shop"}
+            # Services are given UTF-8; of what they do not see, any byte may come.
+            assert shown(x_language="\u00e4".encode().decode("latin-1"))["x-lang"] == "\u00e4"
+            refused = Client(own_suite.port).get("/v1/shown", x_language="de\xe4")
+            assert (refused.status, refused.slug) == (400, "invalid-parameter")
+            assert shown(x_other="\xe4", x_secret="\xe4", x_tenant="\xe4") == {"x-tenant": "shop"}
+            following = path.with_suffix(".next")
+            following.write_text("{}")
+            following.replace(path)
+            fields = {"x_tenant": "own", "x_secret": "s", "x_lang": "fr", "x_language": "de"}
+            wait_for(
+                lambda: shown(**fields) == {"x-tenant": "own", "x-secret": "s", "x-lang": "fr"},
+                5,
+                "the policy is gone",
+            )
+        finally:
+            if worker:
+                worker.terminate()
+                assert worker.wait(5) == 0
+
+
 class TestRewriting:
     def test_paths(self, policed, admin, product):
         whole = admin.get(f"/v1/products/{product['sku']}").json()
@@ -325,8 +370,16 @@ class TestTrace:
         parent = "4bf92f3577b34da6a3ce929d0e0e4736"
         for running, taken in ((policed, False), (suite, True)):
             path = f"/v1/{fresh('none')}"
-            Client(running.port).get(path, traceparent=f"00-{parent}-00f067aa0ba902b7-01")
-            assert (parent in running.log()) == taken
+            answer = Client(running.port).get(
+                path, traceparent=f"00-{parent}-00f067aa0ba902b7-01"
+            )
+            request = answer.headers["X-Request-Id"]
+            line = wait_for(
+                lambda: next((l for l in running.log().splitlines() if request in l), None),
+                5,
+                "the request is in the log",
+            )
+            assert (parent in line) == taken
 
 
 class TestCompression:
@@ -398,14 +451,41 @@ class TestCompression:
             ).status == 304
         assert client.get("/openapi.json", if_none_match=answer.etag).status == 200
 
-    def test_never_where_credentials_are(self, policed, ada):
-        answer = Client(policed.port).post(
-            "/v1/sessions",
-            {"email": ada.email, "password": ada.password},
-            accept_encoding="gzip, identity;q=0",
-        )
-        assert answer.status == 201 and "Content-Encoding" not in answer.headers
-        assert "accept-encoding" not in varies(answer)
+    CREDENTIALS = {
+        "POST /v1/users": lambda c, eve: c.post(
+            "/v1/users", {"email": f"{fresh('x')}@example.com", "password": PASSWORD, "name": "N" * 90}
+        ),
+        "PATCH /v1/users/{id}": lambda c, eve: c.patch(f"/v1/users/{eve.id}", {"name": "E"}, if_match="*"),
+        "POST /v1/sessions": lambda c, eve: c.post(
+            "/v1/sessions", {"email": eve.email, "password": PASSWORD}
+        ),
+        "POST /v1/sessions/refresh": lambda c, eve: c.post(
+            "/v1/sessions/refresh", {"refresh_token": eve.session["refresh_token"]}
+        ),
+        "POST /v1/api-keys": lambda c, eve: c.post("/v1/api-keys", {"name": "ci", "scope": "*"}),
+    }
+
+    def test_routes_with_credentials(self):
+        """Those below are all that have credentials in their bodies or answers."""
+        source = (ROOT / "services/users/main.c").read_text()
+        routes = re.findall(r'\.method = "(\w+)", \.pattern = "([^"]+)"(.*?)(?=\.method|// clang-format on)', source, re.DOTALL)
+        assert len(routes) > 10
+        sensitive = {f"{method} {path}" for method, path, rest in routes if ".sensitive = true" in rest}
+        assert sensitive == set(self.CREDENTIALS)
+
+    @pytest.mark.parametrize("route", CREDENTIALS)
+    def test_never_where_credentials_are(self, policed, route):
+        """However much a client wants it: what is compressed with a secret tells of the secret."""
+        eve = register(policed.port)
+        for wanted in ("gzip, identity;q=0", "zstd, identity;q=0", "zstd, gzip"):
+            eve.log_in()
+            client = eve.as_user(eve.token)
+            plain = client.request
+            client.request = lambda *a, **k: plain(*a, **{**k, "accept_encoding": wanted})
+            answer = self.CREDENTIALS[route](client, eve)
+            assert answer.status in (200, 201) and "Content-Encoding" not in answer.headers
+            assert "accept-encoding" not in varies(answer)
+            assert answer.json()
 
     def test_metrics(self, policed):
         metrics = policed.metrics("gateway-1")

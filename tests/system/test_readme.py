@@ -1,47 +1,14 @@
 # SPDX-License-Identifier: MIT
-# README.md is followed to the letter: every ```sh block that stands below the line <!-- test --> is
-# run as it is written, all of them in one shell, in a fresh copy of the repository. A block may be
-# followed by a ```text block: its lines must then occur in the output, in this order ("..." stands
-# for anything).
-#
-# The shell has a network of its own, in which port 8080 is free whatever else runs on the machine.
-import os
-import re
+# README.md is followed to the letter (walkthrough.py), in a fresh copy of the repository.
 import shutil
-import signal
 import subprocess
-import sys
 
 import pytest
-from suite import CLEAN, PATIENCE, ROOT, new_home
+from suite import ROOT, new_home
+from walkthrough import README, follow
 
-README = ROOT / "README.md"
-BLOCK = re.compile(
-    r"^<!-- test -->\n+```sh\n(.*?)^```$(?:\n+^```text\n(.*?)^```$)?", re.MULTILINE | re.DOTALL
-)
 # The copy is built from nothing, but not optimised: that is half the time of the test.
 QUICK = "-O0 -g0 -U_FORTIFY_SOURCE"
-# Brings up the loopback interface of a new network (ip(8) may not be installed) and becomes the
-# shell.
-ENTER = """
-import fcntl, os, socket, struct, sys
-name = b"lo".ljust(16, b"\\0")
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-    flags = struct.unpack("16sH14x", fcntl.ioctl(s, 0x8913, name + b"\\0" * 16))[1]
-    fcntl.ioctl(s, 0x8914, struct.pack("16sH14x", name, flags | 1))
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
-
-
-def own_network():
-    """The command that runs another one in a network of its own, or None."""
-    command = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
-    command += [sys.executable, "-c", ENTER]
-    works = (
-        shutil.which("unshare")
-        and subprocess.run([*command, "true"], capture_output=True).returncode == 0
-    )
-    return command if works else None
 
 
 def copy_repository(target):
@@ -59,62 +26,11 @@ def copy_repository(target):
             shutil.copy2(source, target / name)
 
 
-def test_blocks_are_marked():
-    assert BLOCK.search(README.read_text()), "README.md has no block marked <!-- test -->"
-
-
 @pytest.mark.seconds(600)
 def test_commands_do_what_they_say():
-    blocks = BLOCK.findall(README.read_text())
-    network = own_network()
-    if not network:
-        pytest.skip(
-            "README's commands want port 8080 for themselves: unshare --net is not possible here"
-        )
     home = new_home()
     try:
         copy_repository(home)
-        script = "set -e\n" + "".join(
-            f"echo '== block {number}'\n{commands}\n" for number, (commands, _) in enumerate(blocks)
-        )
-        shell = subprocess.Popen(
-            [*network, "bash", "-c", script],
-            cwd=home,
-            env={**CLEAN, "HOME": str(home), "CFLAGS": QUICK},
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            output, _ = shell.communicate(timeout=500 * PATIENCE)
-        finally:
-            stop(home)
-        assert shell.returncode == 0, output[-4000:]
-        for number, (_, expected) in enumerate(blocks):
-            part = output.split(f"== block {number}\n")[1].split("== block ")[0]
-            check_output(part, expected)
+        follow(README, home, 500, CFLAGS=QUICK)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-def check_output(output, expected):
-    at = 0
-    for line in filter(None, (line.strip() for line in expected.splitlines())):
-        pattern = ".*?".join(re.escape(piece) for piece in line.split("..."))
-        match = re.compile(pattern, re.DOTALL if line == "..." else 0).search(output, at)
-        assert match, f"{line!r} is not in the output:\n{output[-4000:]}"
-        at = match.end()
-
-
-def stop(home):
-    """Whatever the commands left running in this copy."""
-    for path in home.glob("**/run/supervisor.lock"):
-        pid = path.read_text().strip()
-        if (
-            pid
-            and os.path.exists(f"/proc/{pid}/exe")
-            and os.readlink(f"/proc/{pid}/exe").startswith(str(home))
-        ):
-            os.kill(int(pid), signal.SIGTERM)

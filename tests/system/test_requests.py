@@ -41,6 +41,8 @@ def refusal_of(port, data):
             return f"{status} without Connection: close"
         if headers["content-type"] != "application/problem+json" or b"\r" in body:
             return f"{status} that is no problem: {body}"
+        if headers.get("x-content-type-options") != "nosniff" or "server" in headers:
+            return f"{status} with other fields than all answers: {headers}"
         rest = wire.read_end()
         return f"{status} and more: {rest}" if rest else status
 

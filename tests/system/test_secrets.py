@@ -8,9 +8,11 @@ import re
 import secrets
 import socket
 
+import msgpack
 import pytest
 from api import Client
-from people import ADMIN_EMAIL, fresh
+from people import ADMIN_EMAIL, fresh, register
+from process_memory import count_in_memory, scans
 from suite import SANITIZED, Suite, run, wait_for
 
 PROGRAMS = ["sluice-gateway", "sluice-users", "sluice-orders", "sluice-search", "sluice-queue"]
@@ -40,7 +42,7 @@ def used(given):
     assert json.loads(keys["SLUICE_TOKEN_KEY"])["kid"] in public.read_text()
     hidden = {"the token key": json.loads(keys["SLUICE_TOKEN_KEY"])["d"]}
     hidden["the admin's password"] = keys["SLUICE_ADMIN_PASSWORD"]
-    for name in ("signing/token.key", "cursor.key"):
+    for name in ("signing/token.key", "cursor.key", "admin-token"):
         text = suite.secret(name)
         hidden[name] = json.loads(text)["d"] if text.startswith("{") else text
     for path in (suite.home / "secrets/curve").glob("*.key_secret"):
@@ -133,31 +135,6 @@ class TestSupervisor:
 
 # --- Memory
 
-# AddressSanitizer keeps freed memory, and its map of terabytes would be made by reading it.
-scans = pytest.mark.skipif(SANITIZED, reason="a sanitized build keeps what was freed")
-
-
-def memory(pid):
-    """Everything that the process can write, which is where data is."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
-        for line in maps:
-            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
-            if not match or "[vvar]" in line:
-                continue
-            at, end = (int(n, 16) for n in match.groups())
-            while at < end:
-                try:
-                    mem.seek(at)
-                    yield mem.read(min(end - at, 1 << 24))
-                except (OSError, ValueError, OverflowError):
-                    pass
-                at += 1 << 24
-
-
-def count_in_memory(pid, text):
-    return sum(block.count(text) for block in memory(pid))
-
-
 def key_of(me):
     """A new API key."""
     answer = me.post("/v1/api-keys", {"name": "scan", "scope": "users:read"})
@@ -168,9 +145,10 @@ def key_of(me):
 def overwrite_libzmq(me):
     """libzmq has a buffer of 8 KiB for each connection to a worker, out of our reach, where what it
     sent stays until it sends more: an ordinary request that is longer does so."""
-    longer = {"name": "x" * 7000}
+    longer = msgpack.packb({"name": "x" * 7000})  # which leaves the memory of the JSON parser as it is
     path = f"/v1/users/{me.get('/v1/users/me').json()['id']}"
-    assert me.patch(path, longer, headers={"If-Match": "*"}).status == 422
+    fields = {"If-Match": "*", "Content-Type": "application/vnd.msgpack"}
+    assert me.patch(path, longer, headers=fields).status == 422
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +209,52 @@ def logged_in(suite):
     return texts
 
 
+@pytest.fixture(scope="module")
+def long_bodies(suite):
+    """Passwords in bodies that need memory beyond what each process keeps for ordinary ones: for the tree of
+    the parser, and for the frame to the worker."""
+    client = Client(suite.port)
+    texts = {}
+
+    def account(what, **fields):
+        texts[what] = what.replace(" ", "-") + secrets.token_urlsafe(24)
+        return {"email": f"{fresh('l')}@example.com", "name": "Ada", "password": texts[what], **fields}
+
+    json_type = {"Content-Type": "application/json"}
+    padded = json.dumps(account("padded")).replace("{", "{" + " " * 8192).encode()
+    assert client.post("/v1/users", padded, headers=json_type).status == 201
+    for name, size in (("behind 8 KiB", 8192), ("behind 40 KiB", 40960)):
+        body = account(name, name="x" * size)
+        assert client.post("/v1/users", body).status == 422
+    for name, size in (("before 8 KiB", 8192), ("before 40 KiB", 40960)):
+        body = {"password": "", **account(name, name="x" * size)}
+        assert client.post("/v1/users", body).status == 422
+    packed = msgpack.packb(account("packed", name="x" * 8192))
+    packed_type = {"Content-Type": "application/vnd.msgpack"}
+    assert client.post("/v1/users", packed, headers=packed_type).status == 422
+    login = {name: json.loads(padded)[name] for name in ("email", "password")}
+    session = client.post("/v1/sessions", login)
+    assert session.status == 201
+    overwrite_libzmq(client.as_user(session.json()["access_token"]))
+    # At the end, and refused by the gateway: nothing else uses the parser's memory again.
+    for name, size in (("broken", 8192), ("broken and shorter", 3000)):
+        broken = json.dumps(account(name, name="x" * size))[:-1] + ", oops"
+        assert client.post("/v1/users", broken.encode(), headers=json_type).status == 400
+    return texts
+
+
+@scans
+@pytest.mark.parametrize("service", ["gateway", "users"])
+def test_no_password_of_a_long_body_stays(suite, long_bodies, service):
+    for instance, entry in suite.instances(service).items():
+        found = {
+            name: n
+            for name, text in long_bodies.items()
+            if (n := count_in_memory(entry["pid"], text.encode()))
+        }
+        assert found == {}, instance
+
+
 @scans
 def test_the_scan_finds_what_is_there(suite):
     """The instrument: a text that a process must have is found."""
@@ -273,3 +297,57 @@ def test_the_signing_key_is_no_text_any_more(suite):
     text = json.loads(suite.secret("signing/token.key"))["d"]
     for entry in suite.instances("users").values():
         assert count_in_memory(entry["pid"], text.encode()) == 0
+
+
+def deployment(suite, given):
+    """{name: text} of the secrets of a suite that is started with them."""
+    names = {
+        "SLUICE_TOKEN_KEY": "signing/token.key",
+        "SLUICE_ADMIN_PASSWORD": "admin-password",
+        "SLUICE_ADMIN_TOKEN": "admin-token",
+    }
+    texts = {}
+    if given == "variables":
+        assert run("sluice", "init", env=suite.env).returncode == 0
+        texts = {variable: suite.secret(name) for variable, name in names.items()}
+        for name in names.values():
+            (suite.home / "secrets" / name).unlink()
+        suite.environment.update(texts)
+    suite.up()
+    texts = {n: texts.get(variable) or suite.secret(n) for variable, n in names.items()}
+    texts["signing/token.key"] = json.loads(texts["signing/token.key"])["d"]
+    return {**texts, "cursor.key": suite.secret("cursor.key")}
+
+
+@scans
+@pytest.mark.parametrize("given", ["files", "variables"])
+def test_what_a_deployment_is_given_is_no_text_any_more(own_suite, given):
+    """It was hashed or decoded, and overwritten; where the supervisor made it, there too."""
+    texts = deployment(own_suite, given)
+    processes = pids(own_suite)
+    if given == "variables":
+        del processes["supervisor"]  # which hands them to what it starts again
+    found = {
+        (instance, name)
+        for instance, pid in processes.items()
+        for name, text in texts.items()
+        if count_in_memory(pid, text.encode())
+    }
+    assert found == set()
+
+
+def seed_of(suite):
+    return base64.urlsafe_b64decode(json.loads(suite.secret("signing/token.key"))["d"] + "=")
+
+
+@scans
+def test_a_signing_key_that_was_changed_is_forgotten(own_suite):
+    pid = own_suite.up().pid("users-1")
+    register(own_suite.port)
+    old = seed_of(own_suite)
+    assert count_in_memory(pid, old) > 0
+    env = {**own_suite.env, "SLUICE_TOKEN_ROTATE_WAIT": "0s"}
+    assert run("sluice-users", "rotate-key", env=env).returncode == 0
+    register(own_suite.port)  # signs, and so takes the new key
+    assert count_in_memory(pid, seed_of(own_suite)) > 0
+    assert count_in_memory(pid, old) == 0 and own_suite.pid("users-1") == pid

@@ -13,8 +13,10 @@ import time
 
 import pytest
 from api import Client
+from loadgen import slow_service
 from people import add_product, admin_of, register
 from suite import BUILD, CLEAN, PATIENCE, REPORTS, SANITIZED, Suite, free_port, new_home, run, wait_for
+from wire import Wire
 
 FAILED, USAGE, CONFIG = 1, 64, 78
 PROCESSES = ["sluice-queue", "sluice-users", "sluice-orders", "sluice-search", "sluice-gateway"]
@@ -30,11 +32,10 @@ def home():
     shutil.rmtree(path, ignore_errors=True)
 
 
-def complaint(result):
-    """The one line that says what is wrong: in clear text, or the one record of an error."""
-    assert result.returncode > 0, f"ended with {result.returncode}"
+def errors_in(text):
+    """What lines in clear text and records of errors say."""
     said = []
-    for line in (result.stderr + result.stdout).splitlines():
+    for line in text.splitlines():
         assert not REPORTS.search(line.encode()), line
         try:
             record = json.loads(line)
@@ -42,6 +43,13 @@ def complaint(result):
                 said.append(record["body"])
         except (ValueError, KeyError):
             said.append(line)
+    return said
+
+
+def complaint(result):
+    """The one line that says what is wrong."""
+    assert result.returncode > 0, f"ended with {result.returncode}"
+    said = errors_in(result.stderr + result.stdout)
     assert len(said) == 1, said
     return said[0]
 
@@ -62,6 +70,25 @@ def start(program, home, timeout=15, user=None, **environment):
         )
     except subprocess.TimeoutExpired as running:
         raise AssertionError(f"{program} goes on: {running.stderr}") from None
+
+
+def complaint_of_running(program, home, **environment):
+    """Runs a process that is expected to stay, until it has said one line that is an error; then ends it."""
+    env = {**CLEAN, "SLUICE_HOME": str(home), "SLUICE_LOG_FORMAT": "json", **environment}
+    with open(home / "log", "w+") as log:
+        process = subprocess.Popen(
+            [BUILD / program], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            wait_for(lambda: errors_in((home / "log").read_text()), 15, f"{program} complains")
+            process.terminate()
+            assert process.wait(10 * PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
+        said = errors_in((home / "log").read_text())
+    assert len(said) == 1, said
+    return said[0]
 
 
 class TestCommandLine:
@@ -300,16 +327,15 @@ class TestStores:
 
     @pytest.mark.parametrize("kind", ["garbage", "truncated", "flipped", "directory"])
     @pytest.mark.parametrize("service", ["users", "orders"])
-    def test_corrupt_store_is_refused(self, used_home, service, kind):
+    def test_corrupt_store_is_not_served(self, used_home, service, kind):
         path = used_home.home / f"db/{service}/{service}.db"
         assert path.exists()
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         self.damage(kind, path)
         before = path.read_bytes() if path.is_file() else b""
-        result = start(f"sluice-{service}", used_home.home)
-        line = complaint(result)
-        assert f"{service}.db" in line, line
+        line = complaint_of_running(f"sluice-{service}", used_home.home)
+        assert "cannot be used" in line and f"{service}.db" in line, line
         assert (
             not path.is_file() or path.read_bytes() == before
         ), "a store that is not understood must not be changed"
@@ -376,6 +402,26 @@ class TestStopping:
         status = process.wait(timeout=15 * PATIENCE)
         text = (home / "err").read_bytes()
         assert status == 0 and not REPORTS.search(text), text.decode()[-2000:]
+
+    @pytest.mark.alone
+    def test_a_worker_that_cannot_finish_in_time(self):
+        """It ends well within ten seconds, and leaves nobody without an answer, or with a wrong one."""
+        with Suite(SLUICE_DEADLINE="20s") as suite:
+            suite.up()
+            with slow_service(suite, SLUICE_SLOW_COMPUTE="9300ms") as (process,), Wire(suite.port) as wire:
+                wire.send(b"POST /slow/compute HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                metric = 'sluice_worker_in_flight{class="compute"}'
+                wait_for(lambda: suite.metrics("slow-1")[metric] == 1, 5, "it is worked on")
+                begin = time.monotonic()
+                process.terminate()
+                status, _, body = wire.read_answer()
+                told_s = time.monotonic() - begin
+                assert (status, b"/problems/outcome-unknown" in body) == (502, True), body
+                assert process.wait(timeout=15 * PATIENCE) == 0
+                assert 8.5 < told_s <= time.monotonic() - begin < 10
+            said = suite.log()
+            assert "not drained after 9000 ms: stopping anyway" in said
+            assert "leaving 1 requests undone" in said
 
     def test_signal_right_after_the_start(self, home):
         """At no moment of its start may SIGTERM leave anything but a clean end."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What the tap gives to the shell: completions, tried at the prompt of a real bash and a real zsh, the manual page, and
+# What the tap, and the supervisor, give to the shell: completions, tried at the prompt of a real bash and a real zsh, the manual page, and
 # colours, which are for terminals alone.
 import os
 import pty
@@ -16,6 +16,8 @@ from queue_daemon import Daemon
 from suite import BUILD, CLEAN, PATIENCE, wait_for
 
 PROMPT = "ready> "
+DAEMONS = ["sluice-gateway", "sluice-orders", "sluice-queue", "sluice-search", "sluice-users"]
+PROGRAMS = ["sluice", "sluice-tap", *DAEMONS]
 SHELLS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],
@@ -23,7 +25,7 @@ SHELLS = {
 
 
 class Shell:
-    """An interactive shell on a terminal, in which sluice-tap is a function that prints its arguments."""
+    """An interactive shell on a terminal, in which the programs are functions that print their arguments."""
 
     def __init__(self, name, folder):
         self.name, self.folder = name, folder
@@ -52,9 +54,9 @@ class Shell:
         self.until("done")
         self.until(PROMPT)
 
-    def complete(self, typed):
-        """The arguments with which sluice-tap is called when Tab is pressed behind what is typed, and then Enter."""
-        os.write(self.master, f"sluice-tap {typed}\t\n".encode())
+    def complete(self, typed, program="sluice-tap"):
+        """The arguments with which it is called when Tab is pressed behind what is typed, and then Enter."""
+        os.write(self.master, f"{program} {typed}\t\n".encode())
         self.until("called with <")
         return self.until(">")
 
@@ -72,16 +74,18 @@ def shell(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     (folder / "queue-files").mkdir()
     (folder / "functions").mkdir()
-    script = subprocess.run([BUILD / "sluice-tap", "--completion", name], capture_output=True, text=True, check=True).stdout
-    (folder / "functions/_sluice-tap").write_text(script)
+    for program in PROGRAMS:
+        script = subprocess.run([BUILD / program, "--completion", name], capture_output=True, text=True, check=True).stdout
+        (folder / f"functions/_{program}").write_text(script)
     own = Shell(name, folder)
     if how == "from fpath":
         own.do("fpath=($PWD/functions $fpath)")
     if name == "zsh":
         own.do("autoload -U compinit; compinit -u -D")
-    if how != "from fpath":
-        own.do("source functions/_sluice-tap")
-    own.do("sluice-tap() { echo \"called with\" \"<$*>\"; }")
+    for program in PROGRAMS:
+        if how != "from fpath":
+            own.do(f"source functions/_{program}")
+        own.do(f"{program}() {{ echo \"called with\" \"<$*>\"; }}")
     yield own
     own.close()
 
@@ -119,12 +123,59 @@ class TestCompletion:
     def test_at_the_prompt(self, shell, typed, completed):
         assert shell.complete(typed).rstrip(" /") == completed
 
-    def test_scripts_have_no_syntax_error(self):
+    @pytest.mark.parametrize(
+        "typed,completed",
+        [
+            ("stat", "status"),
+            ("--vers", "--version"),
+            ("--completion zs", "--completion zsh"),
+            ("up --det", "up --detach"),
+            ("up --env stag", "up --env staging"),
+            ("status -o js", "status -o json"),
+            ("restart gat", "restart gateway"),
+            ("keys rota", "keys rotate"),
+            ("backup --with", "backup --with-secrets"),
+            ("restore queue-f", "restore queue-files"),  # a file
+            ("up --home queue-f", "up --home queue-files"),
+            ("down --det", "down --det"),  # not an option of this one
+        ],
+    )
+    def test_supervisor_at_the_prompt(self, shell, typed, completed):
+        assert shell.complete(typed, "sluice").rstrip(" /") == completed
+
+    @pytest.mark.parametrize("program", DAEMONS)
+    @pytest.mark.parametrize(
+        "typed,completed",
+        [
+            ("heal", "healthcheck"),
+            ("--vers", "--version"),
+            ("--completion zs", "--completion zsh"),
+            ("healthcheck --vers", "healthcheck --vers"),  # nothing follows it
+        ],
+    )
+    def test_daemon_at_the_prompt(self, shell, program, typed, completed):
+        assert shell.complete(typed, program).rstrip(" /") == completed
+
+    @pytest.mark.parametrize(
+        "program,typed,completed",
+        [
+            ("sluice-gateway", "check", "check-config"),
+            ("sluice-users", "rota", "rotate-key"),
+            ("sluice-orders", "rota", "rota"),
+            ("sluice-queue", "--str", "--strict"),
+        ],
+    )
+    def test_what_a_daemon_has_of_its_own(self, shell, program, typed, completed):
+        assert shell.complete(typed, program).rstrip(" /") == completed
+
+    @pytest.mark.parametrize("program", PROGRAMS)
+    def test_scripts_have_no_syntax_error(self, program):
         for name in SHELLS:
             if shutil.which(name):
-                script = subprocess.run([BUILD / "sluice-tap", "--completion", name], capture_output=True).stdout
+                script = subprocess.run([BUILD / program, "--completion", name], capture_output=True).stdout
                 done = subprocess.run([name, "-n"], input=script, capture_output=True)
                 assert (done.returncode, done.stderr) == (0, b"")
+        assert subprocess.run([BUILD / program, "--completion", "fish"], capture_output=True).returncode != 0
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff (package groff-base) is not installed")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # docs/tap.md is walked through: every command of its console blocks is run as it is written, in one shell, in
-# which README's "Try it" was followed before; what it prints must be what the page says.
+# which README's tour was followed before; what it prints must be what the page says.
 import os
 import re
 import sys
@@ -8,7 +8,7 @@ import sys
 import console
 import pytest
 from suite import BUILD, PATIENCE, ROOT, Suite, new_home
-from test_readme import BLOCK, README
+from walkthrough import BLOCK, README
 
 PAGE = (ROOT / "docs/tap.md").read_text()
 COMMANDS = console.commands(PAGE)
@@ -17,7 +17,7 @@ COMMANDS = console.commands(PAGE)
 def try_it(port):
     """README's blocks that register Ada, fill the catalogue and order, for a gateway on this port."""
     blocks = [commands for commands, _ in BLOCK.findall(README.read_text()) if "$api/v1/users" in commands or "$api/v1/orders" in commands]
-    assert len(blocks) == 2, "README's 'Try it' is another one"
+    assert len(blocks) == 2, "README's tour is another one"
     script = "".join(blocks).replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     # Events come behind the answers, and the page looks for all of them.
     told = "until sluice-tap ls --topic orders.order.paid 2> /dev/null; do sleep 0.02; done"

@@ -56,6 +56,18 @@ def test_our_own_token_is_taken(ada, forger):
         assert answer.status == 200, answer
 
 
+def test_a_list_where_a_string_is_expected(suite, ada, forger):
+    """Of as many elements as the string has bytes."""
+    pid = suite.instances()["gateway-1"]["pid"]
+    for values in ([1] * n for n in (*range(1, 10), 36, 43)):
+        for name in ("alg", "typ", "kid"):
+            refused(ada, forger.token({name: values}))
+            refused(ada, forger.token({name: dict.fromkeys(map(str, range(len(values))))}))
+        for name in ("iss", "sub", "role", "sid", "jti"):
+            refused(ada, forger.token(None, {name: values}))
+    assert suite.instances()["gateway-1"]["pid"] == pid
+
+
 OTHER_KEY = nacl.signing.SigningKey.generate()
 NOW = int(time.time())
 FORGED = {
@@ -81,8 +93,8 @@ FORGED = {
     "exp is text": lambda f: f.token(exp=str(NOW + 900)),
     "exp is negative": lambda f: f.token(exp=-1),
     "exp overflows": lambda f: f.token(exp=2**63),
-    "not yet valid": lambda f: f.token(nbf=NOW + 3600),
-    "issued in the future": lambda f: f.token(iat=NOW + 3600, exp=NOW + 7200),
+    "not yet valid": lambda f: f.token(nbf=NOW + 3 * 3600),
+    "issued in the future": lambda f: f.token(iat=NOW + 3 * 3600, exp=NOW + 4 * 3600),
     "other issuer": lambda f: f.token(iss="other"),
     "issuer missing": lambda f: f.token(iss=None),
     "other audience": lambda f: f.token(aud="other"),
@@ -161,7 +173,7 @@ def test_admin_by_signature_only(ada, forger):
 
 
 def test_keys_are_private(suite):
-    for name in ("signing/token.key", "admin-password", "cursor.key"):
+    for name in ("signing/token.key", "admin-password", "admin-token", "cursor.key"):
         mode = (suite.home / "secrets" / name).stat().st_mode & 0o777
         assert mode == 0o600, name
     assert (suite.home / "secrets").stat().st_mode & 0o777 == 0o700

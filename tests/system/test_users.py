@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 # Accounts: POST /v1/users, GET/PATCH/DELETE /v1/users/{id}, GET /v1/users/me, GET /v1/users?email=.
+import contextlib
 import re
+import sqlite3
 
 import pytest
-from people import ADMIN_EMAIL, PASSWORD, Person, fresh
-from suite import wait_for
+from people import ADMIN_EMAIL, PASSWORD, Person, admin_of, fresh
+from suite import Suite, wait_for
 
 UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
@@ -81,6 +83,13 @@ class TestMaking:
         (error,) = answer.json()["errors"]
         assert error["pointer"] == "#/password" and "is guessed too early" in error["detail"]
         assert password not in answer.body.decode()
+
+    def test_shortest_password_has_eight_characters(self, api):
+        """Characters, not bytes."""
+        assert register(api, password="qX7#vößé").status == 201
+        answer = register(api, password="qX7#vöß")
+        assert (answer.status, answer.slug) == (422, "invalid-fields")
+        assert answer.json()["errors"][0]["pointer"] == "#/password"
 
     def test_longest_password_counts_to_its_end(self, api):
         email, password = f"{fresh('eve')}@example.com", "Vier rote Räder " + "ß" * 240
@@ -283,3 +292,15 @@ class TestListing:
     def test_users_may_not(self, ada, api):
         assert (ada.get("/v1/users").status, ada.get("/v1/users").slug) == (403, "forbidden")
         assert api.get("/v1/users").status == 401
+
+
+def test_a_store_whose_maker_was_lost_gets_its_first_admin():
+    """Whoever writes to it next makes the account, with the password that is in secrets/ then."""
+    with Suite() as suite:
+        suite.up()
+        suite.down()
+        with contextlib.closing(sqlite3.connect(suite.home / "db/users/users.db", isolation_level=None)) as store:
+            store.execute("DELETE FROM users")
+            store.execute("DELETE FROM first_admin")
+        suite.up()
+        assert admin_of(suite).get("/v1/users/me").json()["role"] == "admin"

@@ -3,6 +3,7 @@
 # gateway must refuse.
 import concurrent.futures
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -12,12 +13,14 @@ import msgpack
 import pytest
 import zmq
 from api import Client
+from crew import Crew
 from python_worker import (
     CANCEL,
     CREDIT,
     DRAINING,
     GOODBYE,
     HELLO,
+    MAX_BODY,
     PING,
     PONG,
     READY,
@@ -80,6 +83,26 @@ class TestPythonWorker:
         assert ada.post("/v1/guests", b"{").slug == "malformed-body"
         assert ada.request("DELETE", "/v1/guests").headers["Allow"]
         assert ada.request("DELETE", "/v1/guests").status == 405
+
+    def test_limit_of_a_route_is_its_own(self, guests, ada, client):
+        """A body of as many bytes as the route takes, and of one more, whether it is announced or not."""
+
+        def sign(size, **how):
+            return ada.post("/v1/guests", b'{"name":"%s"}' % (b"x" * (size - 11)), **how)
+
+        assert sign(MAX_BODY).status == 201
+        written = sign(MAX_BODY).json()["number"]
+        too_long = sign(MAX_BODY + 1)
+        assert (too_long.status, too_long.slug) == (413, "body-too-large")
+        chunks = b"64\r\n" + b" " * 100 + b"\r\n65\r\n" + b" " * 101 + b"\r\n0\r\n\r\n"
+        with Wire(client.port) as wire:
+            wire.send(
+                b"POST /v1/guests HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Authorization: Bearer " + ada.token.encode() + b"\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+            )
+            assert wire.read_answer()[0] == 413
+        assert sign(MAX_BODY).json()["number"] == written + 1  # the others reached nobody
 
     def test_its_problems_and_operations_are_published(self, guests, client):
         assert client.get("/problems/no-such-guest").json()["title"] == "No such guest"
@@ -305,6 +328,17 @@ class TestAnswers:
         answer = self.reply(peer, lab, status=status, body=body)
         assert (answer.status, answer.slug) == (500, "internal")
 
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_no_body_where_there_can_be_none(self, peer, lab, status):
+        """It would pass for the next answer."""
+        served = Served(lab, peer)
+        with Wire(lab.port) as wire:
+            for path in (served.path, "/livez"):
+                wire.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            frame = peer.receive()
+            peer.send(REPLY, frame[1], status, [], 0, 0, 0, msgpack.packb({"a": "HTTP/1.1 500 No\r\n\r\n"}))
+            assert [wire.read_answer()[0] for _ in range(2)] == [status, 200]
+
     def test_unannounced_problem_keeps_its_status(self, peer, lab):
         answer = self.reply(
             peer, lab, status=409, body=msgpack.packb({"slug": "odd-thing", "detail": "x"})
@@ -391,6 +425,43 @@ class TestAnswers:
         second.send(GOODBYE)
         second.socket.close(500)
 
+    @pytest.mark.alone
+    def test_only_silence_is_pinged(self, peer, lab):
+        """Who talks and is talked to is known to be there. (A worker has to hear something, too.)"""
+        heartbeat_s, pings = 0.5, 0
+        mine = hello(heartbeat_ms=round(1000 * heartbeat_s))
+        peer.send(HELLO, mine)
+        assert peer.receive()[:1] == [WELCOME]
+        peer.send(READY, 4)
+
+        def pinged(during_s):
+            """Answers requests for so long; returns how many PINGs came between them."""
+            count, end = 0, time.monotonic() + during_s
+            while (left_s := end - time.monotonic()) > 0:
+                if not peer.frames and not peer._more(time.monotonic() + min(left_s, 0.1)):
+                    continue
+                frame = peer.frames.pop(0)
+                if frame[0] == PING:
+                    count += 1
+                    peer.send(PONG, frame[1], 0, 0)
+                elif frame[0] == REQUEST:
+                    peer.send(REPLY, frame[1], 200, [], 0, 0, 0, msgpack.packb({}))
+            return count
+
+        def ask():
+            client = Client(lab.port)
+            while not crew.ending.wait(0.02):
+                assert client.get("/v1/odd/7").status == 200
+
+        crew = Crew(ask)
+        with crew:
+            pinged(heartbeat_s)  # one may have been due
+            pings = pinged(6 * heartbeat_s)
+            crew.ending.set()
+            pinged(0.2)  # lets the last request have its answer
+        assert pings == 0
+        assert 1 <= pinged(3 * heartbeat_s) <= 4
+
     def test_hello_again_replaces_the_first(self, peer, lab):
         served = Served(lab, peer)
         second = Peer(lab.gateway_endpoints[0])
@@ -421,12 +492,13 @@ class TestAnswers:
 
 @pytest.mark.alone
 def test_a_busy_machine_does_not_keep_people_out():
-    """Hashing has a low priority. It must get its part all the same, and not hold up the worker."""
+    """Hashing has a low priority. It must get its part all the same (a twentieth of a core beside two others on each of
+    two), and not hold up the worker."""
     with Suite(SLUICE_RATE_LIMIT_AUTH="off") as own:
         own.up()
         people = [register(own.port) for _ in range(2)]
         pid = own.pid("users-1")
-        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(6)]
+        busy = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(2 * len(os.sched_getaffinity(0)))]
         try:
             with concurrent.futures.ThreadPoolExecutor(len(people)) as pool:
                 for _ in range(3):

@@ -6,11 +6,18 @@ import shutil
 import subprocess
 
 import pytest
-from suite import ROOT, SERVICES
+from api import Client
+from descriptions import follow, references
+from suite import ROOT, SERVICES, Suite
 
 SLUGS = re.findall(
     r'X\([A-Z_]+, "([a-z-]+)", (\d+), "([^"]+)"', (ROOT / "proto/problems.h").read_text()
 )
+
+
+def is_listed(status, responses):
+    """Whether an operation has this answer, as such or in a range."""
+    return bool({str(status), f"{str(status)[0]}XX"} & set(responses))
 
 
 class TestHealth:
@@ -61,8 +68,6 @@ class TestProblems:
 class TestOpenApi:
     @pytest.fixture(scope="class")
     def document(self, suite):
-        from api import Client
-
         answer = Client(suite.port).get("/openapi.json")
         assert answer.status == 200
         return answer.json()
@@ -99,24 +104,11 @@ class TestOpenApi:
         assert len(ids) == len(set(ids)) > 20
 
     def test_every_reference_leads_somewhere(self, document):
-        def references(value):
-            if isinstance(value, dict):
-                for name, member in value.items():
-                    if name == "$ref":
-                        yield member
-                    else:
-                        yield from references(member)
-            elif isinstance(value, list):
-                for member in value:
-                    yield from references(member)
-
         found = set(references(document))
         assert found
         for reference in found:
             assert reference.startswith("#/"), reference
-            place = document
-            for part in reference[2:].split("/"):
-                place = place[part.replace("~1", "/").replace("~0", "~")]
+            follow(document, reference)
 
     def test_schemas_say_what_the_answers_have(self, document, ada, new_product):
         schemas = document["components"]["schemas"]
@@ -128,8 +120,40 @@ class TestOpenApi:
         ):
             schema = schemas[name]
             assert set(value) <= set(schema["properties"]) and set(schema["required"]) <= set(value)
-            assert schema.get("additionalProperties") is False
         assert schemas["user_create"]["properties"]["password"]["minLength"] == 8
+
+    def test_requests_are_closed_and_answers_are_open(self, document):
+        """Unknown members of a request are refused; answers may get more members some day."""
+
+        def reachable(value, found):
+            for reference in set(references(value)) - found:
+                found.add(reference)
+                reachable(follow(document, reference), found)
+            return found
+
+        answers, requests = set(), set()
+        for _, _, operation in self.operations(document):
+            reachable(operation["responses"], answers)
+            reachable(operation.get("requestBody", {}), requests)
+        prefix = "#/components/schemas/"
+        answers, requests = ({r for r in of if r.startswith(prefix)} for of in (answers, requests))
+        assert len(answers) > 10 and len(requests - answers) > 5
+        for reference in answers:
+            assert "additionalProperties" not in follow(document, reference), reference
+        for reference in requests - answers:
+            schema = follow(document, reference)
+            assert schema["additionalProperties"] is False, reference
+            for name, member in schema["properties"].items():  # what answers have, too
+                embedded = member if "allOf" in member else member.get("items", {})
+                assert not set(references(embedded)) or embedded["unevaluatedProperties"] is False, name
+
+    def test_a_request_with_more_members_is_refused(self, api, admin):
+        """As its schema says, within what it embeds, too."""
+        price = {"amount": 1, "currency": "EUR", "unheard": 1}
+        product = {"sku": "closed-1", "name": "x", "description": "", "price": price, "stock": 1}
+        assert admin.post("/v1/products", product).slug == "invalid-fields"
+        del price["unheard"]
+        assert admin.post("/v1/products", {**product, "unheard": 1}).slug == "invalid-fields"
 
     def test_statuses_that_occur_are_listed(self, document):
         """Each status of the design's table stands in the document."""
@@ -147,6 +171,64 @@ class TestOpenApi:
         for (method, path), statuses in expected.items():
             listed = set(document["paths"][path][method]["responses"])
             assert statuses <= listed, f"{method} {path}: {statuses - listed}"
+
+    def test_what_the_gateway_answers_by_itself_is_listed(self, document):
+        """Every status that its sources name, as such or in a range."""
+        table = dict(re.findall(r"X\(([A-Z_]+), \"[a-z-]+\", (\d+)", (ROOT / "proto/problems.h").read_text()))
+        named = {
+            table[symbol]
+            for path in (ROOT / "gateway").glob("*.c")
+            if path.name != "openapi.c"
+            for symbol in re.findall(r"\bPROBLEM_([A-Z_]+)\b", path.read_text())
+            if symbol in table
+        }
+        assert len(named) > 12
+        named -= {"404", "405"}  # of what is not in the document
+        for path, method, operation in self.operations(document):
+            expected = set(named)
+            served = "gateway" not in operation["tags"]
+            expected -= set() if operation["security"] else {"401", "403"}
+            expected -= set() if served else {"502", "503", "504"}
+            expected -= set() if method != "get" else {"502"}
+            missing = {s for s in expected if not is_listed(s, operation["responses"])}
+            assert not missing, f"{method} {path}"
+            exactly = {"429", "500", "503", "504"} if served else {"500"}
+            assert exactly <= set(operation["responses"]), f"{method} {path}"
+
+    @pytest.mark.seconds(60)
+    def test_what_is_answered_is_listed(self, document):
+        """Every operation, asked in all the ways that the gateway itself refuses."""
+        ways = [
+            {"query": "&".join(f"q{i}=1" for i in range(33))},
+            {"query": "x" * 9000},
+            {"headers": {"Authorization": "Bearer rubbish"}},
+            {"headers": {"Accept": "image/png"}},
+            {"headers": {"Content-Length": "99999999"}},
+            {"headers": {"X-Large": "x" * 20000}},
+            {"headers": {"Transfer-Encoding": "gzip, chunked"}},
+            {"headers": {"Content-Type": "text/plain"}, "body": b"x"},
+            {"body": b"{"},
+        ]
+        seen = set()
+        with Suite(SLUICE_TRUSTED_PROXIES="127.0.0.1", SLUICE_RATE_LIMIT_ADDRESS=f"{len(ways)}/h") as suite:
+            suite.up()
+            client = Client(suite.port)
+            for number, (path, method, operation) in enumerate(self.operations(document)):
+                where = re.sub(r"\{\w+\}", "x", path)
+                address = {"X-Forwarded-For": f"10.9.{number // 250}.{number % 250 + 1}"}
+                for way in [*ways, {}]:  # the last one is too much
+                    target = f"{where}?{way['query']}" if "query" in way else where
+                    headers = {**way.get("headers", {}), **address}
+                    answer = client.request(method.upper(), target, way.get("body"), headers=headers)
+                    seen.add(answer.status)
+                    assert is_listed(answer.status, operation["responses"]), f"{method} {path} {way}: {answer}"
+                for _ in ways:  # those that are no HTTP were not counted
+                    answer = client.request(method.upper(), where, headers=address)
+                    seen.add(answer.status)
+                    assert is_listed(answer.status, operation["responses"]), f"{method} {path}: {answer}"
+                assert answer.status == 429 or path in ("/livez", "/readyz"), f"{method} {path}"
+                assert ("429" in operation["responses"]) == (answer.status == 429), f"{method} {path}"
+        assert not {400, 401, 406, 413, 414, 415, 429, 431, 501} - seen
 
     def test_is_tagged_and_stable(self, api):
         first = api.get("/openapi.json")
