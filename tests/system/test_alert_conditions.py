@@ -172,7 +172,7 @@ def again_and_again(*jobs):
 @pytest.fixture(scope="module")
 def linked():
     """One whose processes meet on TCP."""
-    with TcpSuite(SLUICE_RATE_LIMIT_AUTH="off", SLUICE_DEADLINE="1s", **AT_ONCE) as suite:
+    with TcpSuite(SLUICE_RATE_LIMIT_AUTH="off", **AT_ONCE) as suite:
         yield suite.up()
 
 
