@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What holds for all tests: none waits for ever, and several may run at once.
 import os
+import pathlib
 import signal
 
 import pytest
@@ -71,3 +72,11 @@ def pytest_xdist_make_scheduler(config, log):
             return nodeid if path.rsplit("/")[-1] in APART else path
 
     return ByFile(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """For tests/run, which tries them once more: a line for each test that failed, as pytest takes it."""
+    if path := os.environ.get("SLUICE_TEST_FAILED"):
+        reports = terminalreporter.getreports("failed") + terminalreporter.getreports("error")
+        names = dict.fromkeys(report.nodeid for report in reports)
+        pathlib.Path(path).write_text("".join(f"tests/{name}\n" for name in names))

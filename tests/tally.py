@@ -5,26 +5,40 @@
 # NAME.status  exit status of the step NAME
 # NAME.xml     its results as JUnit XML; a step without any counts as one check
 # NAME.json    meson's own log of it: names tests that died without a word; the XML has none of those
+#
+# NAME-again is the second try of the cases that failed in NAME: they count as it says, and those that passed are named.
 import json
 import pathlib
 import sys
 import xml.etree.ElementTree
 
+AGAIN = "-again"
 
-def cases_of(path):
-    """(passed, failed, skipped) of the cases, and the names of test programs with a failed one."""
-    passed = failed = skipped = 0
-    blamed = set()
+
+def each_case(path):
+    """(test program, name, outcome) of every case."""
     for suite in xml.etree.ElementTree.parse(path).iter("testsuite"):
         for case in suite.findall("testcase"):
+            outcome = "passed"
             if case.find("failure") is not None or case.find("error") is not None:
-                failed += 1
-                blamed.add(suite.get("name", "").split(" / ")[-1])
+                outcome = "failed"
             elif case.find("skipped") is not None:
-                skipped += 1
-            else:
-                passed += 1
-    return passed, failed, skipped, blamed
+                outcome = "skipped"
+            yield suite.get("name", "").split(" / ")[-1], f"{case.get('classname')}::{case.get('name')}", outcome
+
+
+def count(cases, outcome):
+    return sum(each == outcome for _, _, each in cases)
+
+
+def with_second_try(cases, again):
+    """The cases, each of those that failed with the outcome of its second try, if that passed."""
+    passed = {name for _, name, outcome in each_case(again) if outcome == "passed"}
+    for program, name, outcome in cases:
+        if outcome == "failed" and name in passed:
+            print(f"failed at first, passed when tried again: {name}")
+            outcome = "passed"
+        yield program, name, outcome
 
 
 def silent_deaths(path, blamed):
@@ -40,27 +54,31 @@ def silent_deaths(path, blamed):
 
 
 def step(status_file):
-    status = int(status_file.read_text())
-    results = status_file.with_suffix(".xml")
-    log = status_file.with_suffix(".json")
+    name, status = status_file.stem, int(status_file.read_text())
+    results, log, again = (status_file.with_name(name + end) for end in (".xml", ".json", AGAIN + ".xml"))
     passed = failed = skipped = 0
     if results.exists():
-        passed, failed, skipped, blamed = cases_of(results)
+        cases = list(each_case(results))
+        if again.exists():
+            cases = list(with_second_try(cases, again))
+            status = int(again.with_suffix(".status").read_text())
+        passed, failed, skipped = (count(cases, outcome) for outcome in ("passed", "failed", "skipped"))
         if log.exists():
-            failed += silent_deaths(log, blamed)
-        if status == 0 and passed + failed + skipped == 0:
-            print(f"failed: {status_file.stem} ran no test")
+            failed += silent_deaths(log, {program for program, _, outcome in cases if outcome == "failed"})
+        if status == 0 and not cases:
+            print(f"failed: {name} ran no test")
             failed = 1
     elif status == 0:
         passed = 1
     if status != 0 and failed == 0:
-        print(f"failed: {status_file.stem} ended with status {status}")
+        print(f"failed: {name} ended with status {status}")
         failed = 1
     return passed, failed, skipped
 
 
 def main(directory):
-    steps = [step(path) for path in sorted(pathlib.Path(directory).glob("*.status"))]
+    files = sorted(pathlib.Path(directory).glob("*.status"))
+    steps = [step(path) for path in files if not path.stem.endswith(AGAIN)]
     passed, failed, skipped = (sum(column) for column in zip(*steps)) if steps else (0, 1, 0)
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed else 0
