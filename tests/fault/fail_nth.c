@@ -2,6 +2,7 @@
 // Preloaded into all processes of a suite: makes one call of one kind fail in one program. The test
 // says which in a file that is mapped here, and finds there how many calls there were. The count
 // goes on in the next process of that program, so the fault comes once, however often it is started.
+// Or the process is killed instead of making that call.
 //
 //     FAIL_PROGRAM   the program, as "sluice-orders"; in others nothing happens
 //     FAIL_CONTROL   the file, with a struct control in it
@@ -17,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -31,9 +33,11 @@
 
 enum kind { NONE, WRITE, SYNC, OPEN, MEMORY, MAP, KINDS };
 
+#define KILLED UINT32_MAX
+
 struct control {
     uint32_t kind;                  // NONE: nothing is counted
-    uint32_t error;                 // errno; 0: a write takes only half
+    uint32_t error;                 // errno; 0: a write takes only half; KILLED: no error, the end
     uint64_t at;                    // the number of the call that fails, from 1; 0: none
     _Atomic uint64_t counts[KINDS]; // calls of each kind
     uint64_t fired;                 // 1: it failed
@@ -114,6 +118,9 @@ static bool fails(enum kind kind, const void *caller)
     control->where =
         (uintptr_t)caller - (control->object < OBJECTS ? objects[control->object].from : 0);
     control->fired = 1;
+    if (control->error == KILLED) {
+        (void)raise(SIGKILL); // nothing comes after it
+    }
     errno = (int)control->error;
     return true;
 }

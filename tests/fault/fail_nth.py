@@ -23,6 +23,7 @@ ONE = os.environ.get("SLUICE_TEST_FAULT", "")
 
 FAIL_NTH = BUILD / "fail_nth.so"
 CONTROL = "=IIQ6QQQQ"  # struct control in fail_nth.c
+CODES = {"short": 0, "killed": 0xFFFFFFFF}  # what is no errno
 NUMBERS = {"write": 1, "sync": 2, "open": 3, "memory": 4, "map": 5}
 ERRORS = {
     "write": ("EIO", "ENOSPC", "short"),
@@ -53,8 +54,9 @@ class Control:
         return {"LD_PRELOAD": str(FAIL_NTH), "FAIL_PROGRAM": program, "FAIL_CONTROL": str(self.path)}
 
     def arm(self, kind, error, number):
+        """Counts from now on; the call of this number fails, or kills the process. Number 0: none does."""
         self.disarm()
-        code = 0 if error == "short" else getattr(errno, error)
+        code = CODES[error] if error in CODES else getattr(errno, error)
         self.memory[4:] = struct.pack(CONTROL, 0, code, number, *[0] * 9)[4:]
         self.memory[:4] = struct.pack("=I", NUMBERS[kind])
 
