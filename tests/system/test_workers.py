@@ -3,6 +3,7 @@
 # gateway must refuse.
 import concurrent.futures
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -262,16 +263,28 @@ class TestRefusals:
         assert peer.receive(5000)
 
 
+def serving(suite):
+    """Instances of the workers that may be sent requests."""
+    services = json.loads(suite.admin_page("gateway-1", "/topology")[1])["services"]
+    return [w["instance"] for service in services for w in service["workers"] if w["state"] == "serving"]
+
+
 class Served:
     """A registered odd worker and a client's request to it."""
 
     def __init__(self, lab, peer):
         self.hello = hello()
+        self.path = "/v1/odd/7"
+        self.port = lab.port
+        self.join(lab, peer)
+
+    def join(self, lab, peer):
+        """The peer as this worker. It serves before anything is asked: nobody may have for so long that requests are
+        refused at once."""
         peer.send(HELLO, self.hello)
         assert peer.receive()[0] == WELCOME
         peer.send(READY, 4)
-        self.path = "/v1/odd/7"
-        self.port = lab.port
+        wait_for(lambda: self.hello["instance"] in serving(lab), 5, "the worker serves")
 
     def request(self):
         answers = []
@@ -465,9 +478,7 @@ class TestAnswers:
     def test_hello_again_replaces_the_first(self, peer, lab):
         served = Served(lab, peer)
         second = Peer(lab.gateway_endpoints[0])
-        second.send(HELLO, served.hello)
-        assert second.receive()[0] == WELCOME
-        second.send(READY, 4)
+        served.join(lab, second)
         result = served.request()
         frame = second.receive()
         assert frame[0] == REQUEST
