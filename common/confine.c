@@ -266,7 +266,9 @@ int confine_enter(const struct config_option *table, const struct process_config
     return rc;
 }
 
-int confine_supervisor(const char *mode, unsigned *ret_parts, char error[CONFIG_ERROR_SIZE])
+// Without a file.
+static int enter_bare(enum sandbox_kind kind, const char *mode, unsigned wanted,
+                      unsigned *ret_parts, char error[CONFIG_ERROR_SIZE])
 {
     *ret_parts = 0;
     if (strcmp(mode, "off") == 0) {
@@ -274,7 +276,17 @@ int confine_supervisor(const char *mode, unsigned *ret_parts, char error[CONFIG_
     }
     struct sandbox s;
     sandbox_init(&s);
-    return enter(&s, SANDBOX_SUPERVISOR, mode, CONFINE_SUPERVISOR, ret_parts, error);
+    return enter(&s, kind, mode, wanted, ret_parts, error);
+}
+
+int confine_supervisor(const char *mode, unsigned *ret_parts, char error[CONFIG_ERROR_SIZE])
+{
+    return enter_bare(SANDBOX_SUPERVISOR, mode, CONFINE_SUPERVISOR, ret_parts, error);
+}
+
+int confine_companion(const char *mode, unsigned *ret_parts, char error[CONFIG_ERROR_SIZE])
+{
+    return enter_bare(SANDBOX_SERVICE, mode, CONFINE_SERVICE, ret_parts, error);
 }
 
 int confine_log_writer(const char *mode, const char *directory, unsigned *ret_parts,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Which rights a process keeps: what its configuration names (the column `names` of its option
 // table), what its program asks for, and the few paths of the system that every process reads.
-// sandbox.h says what becomes of the rest. Only process.c uses it.
+// sandbox.h says what becomes of the rest. Only process.c uses it, and companion.c.
 #ifndef COMMON_CONFINE_H
 #define COMMON_CONFINE_H
 
@@ -34,6 +34,10 @@ __attribute__((warn_unused_result)) int confine_supervisor(const char *mode, uns
 __attribute__((warn_unused_result)) int confine_log_writer(const char *mode, const char *directory,
                                                            unsigned *ret_parts,
                                                            char error[CONFIG_ERROR_SIZE]);
+
+// The same for a companion, which has its links and nothing else.
+__attribute__((warn_unused_result)) int confine_companion(const char *mode, unsigned *ret_parts,
+                                                          char error[CONFIG_ERROR_SIZE]);
 
 // For a log line: names of the parts that are in force, or "none"; then, unless SLUICE_SANDBOX=mode
 // is off, those of wanted that are not: "memory; not on this kernel or in this build: files ports".

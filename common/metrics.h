@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 // Upper bounds in seconds: OpenTelemetry's advice for request durations, with four finer ones below
 // because this suite answers in under 5 ms.
@@ -105,5 +106,8 @@ const char *metrics_media_type(enum metrics_format format);
 // Appends everything registered, sorted by name, and the standard process_* metrics; with
 // METRICS_OPENMETRICS its "# EOF" as well. read callbacks must not register or unregister.
 void metrics_render(struct buf *b, enum metrics_format format);
+
+// Adds the CPU time of a process that belongs to this one (common/companion.h) to process_cpu_seconds_total. 0: of none.
+void metrics_count_cpu_of(pid_t pid);
 
 #endif

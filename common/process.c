@@ -4,6 +4,7 @@
 #include "common/admin.h"
 #include "common/admin_pages.h"
 #include "common/clock.h"
+#include "common/companion.h"
 #include "common/confine.h"
 #include "common/handshakes.h"
 #include "common/home.h"
@@ -22,6 +23,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #define REASON_SIZE 501
 #define SIGNS_OF_LIFE 5 // within the time after which none means stuck: some may be late, or lost
@@ -54,6 +56,7 @@ struct process {
     struct admin *admin; // NULL when off, and once closing
     uv_signal_t sigterm;
     uv_signal_t sigint;
+    uv_signal_t sigchld; // the companion has ended
     uv_timer_t stopper;  // runs on_close from the loop
     uv_timer_t deadline; // of draining, then of closing
     uv_timer_t watchdog; // gives signs of life
@@ -64,6 +67,7 @@ struct process {
     enum phase phase;
     int status;               // to exit with
     unsigned sandbox;         // parts in force
+    pid_t companion;          // 0: none
     int64_t started_ms;       // monotonic
     char reason[REASON_SIZE]; // why it is not ready
     struct path *paths;       // that process_path() gave out
@@ -329,6 +333,7 @@ static void on_stop(uv_timer_t *timer)
     admin_close(&p->admin);
     uv_close((uv_handle_t *)&p->sigterm, NULL); // from now on a signal ends the process at once
     uv_close((uv_handle_t *)&p->sigint, NULL);
+    uv_close((uv_handle_t *)&p->sigchld, NULL);
     uv_close((uv_handle_t *)&p->stopper, NULL);
     uv_close((uv_handle_t *)&p->watchdog, NULL);
     uv_close((uv_handle_t *)&p->telling, NULL);
@@ -543,13 +548,38 @@ static int open_handles(struct process *p)
     }
     (void)uv_signal_init(&p->loop, &p->sigterm);
     (void)uv_signal_init(&p->loop, &p->sigint);
+    (void)uv_signal_init(&p->loop, &p->sigchld);
     (void)uv_timer_init(&p->loop, &p->stopper);
     (void)uv_timer_init(&p->loop, &p->deadline);
     (void)uv_timer_init(&p->loop, &p->watchdog);
     (void)uv_timer_init(&p->loop, &p->telling);
     p->watchdog.data = p;
-    p->sigterm.data = p->sigint.data = p->stopper.data = p->deadline.data = p;
+    p->sigterm.data = p->sigint.data = p->sigchld.data = p;
+    p->stopper.data = p->deadline.data = p;
     return 0;
+}
+
+// Whoever started this process starts it again, with another companion.
+static void on_child(uv_signal_t *handle, int number)
+{
+    struct process *p = handle->data;
+    int status = 0;
+    (void)number;
+    if (waitpid(p->companion, &status, WNOHANG) == p->companion) {
+        process_fail(p, EXIT_FAILED, "%s ended (%s %d)", p->callbacks.companion->name,
+                     WIFSIGNALED(status) ? "signal" : "status",
+                     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+}
+
+static void watch_companion(struct process *p)
+{
+    int r = p->companion ? uv_signal_start(&p->sigchld, on_child, SIGCHLD) : 0;
+    if (r < 0) {
+        process_fail(p, EXIT_FAILED, "cannot watch its companion: %s", uv_strerror(r));
+    } else if (p->companion) {
+        on_child(&p->sigchld, SIGCHLD); // it may have ended before
+    }
 }
 
 static int start_signals(struct process *p)
@@ -576,11 +606,17 @@ static void start_log(const char *binary, const struct process_config *config)
 
 // While there is one thread. Returns 0 or a negative errno after saying why.
 static int enter_sandbox(const char *binary, const struct config_option *table,
-                         const struct process_config *config, const struct process_right *rights,
-                         unsigned *ret_parts)
+                         struct process_config *config, const struct process_callbacks *callbacks,
+                         unsigned *ret_parts, pid_t *ret_companion)
 {
     char error[CONFIG_ERROR_SIZE];
-    int r = confine_enter(table, config, rights, ret_parts, error);
+    int r = 0;
+    *ret_companion = 0;
+    if (callbacks->companion) {
+        r = companion_start(callbacks->companion, config->sandbox, table, config, ret_companion,
+                            error);
+    }
+    r = r ? r : confine_enter(table, config, callbacks->rights, ret_parts, error);
     if (r < 0) {
         fprintf(stderr, "%s: %s\n", binary, error);
     }
@@ -593,11 +629,12 @@ static int start(const char *binary, const struct config_option *table,
                  struct process **ret_process, int *ret_exit)
 {
     unsigned sandbox;
+    pid_t companion;
     int r = startup_home(binary, config, true);
     if (r == 0) {
         startup_limits();
         start_log(binary, config);
-        r = enter_sandbox(binary, table, config, callbacks->rights, &sandbox);
+        r = enter_sandbox(binary, table, config, callbacks, &sandbox, &companion);
     }
     *ret_exit = process_status_of(r);
     if (r < 0) {
@@ -615,6 +652,7 @@ static int start(const char *binary, const struct config_option *table,
     p->table = table;
     p->config = config;
     p->sandbox = sandbox;
+    p->companion = companion;
     p->started_ms = clock_mono_ms();
     set_reason(p, "starting");
     register_metrics(p);
@@ -636,6 +674,8 @@ static int start(const char *binary, const struct config_option *table,
         return r;
     }
     p->callbacks = *callbacks;
+    metrics_count_cpu_of(companion);
+    watch_companion(p);
     start_watchdog(p);
     char parts[CONFINE_TEXT_SIZE];
     confine_text(config->sandbox, CONFINE_SERVICE, sandbox, parts);

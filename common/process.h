@@ -11,6 +11,7 @@
 #ifndef COMMON_PROCESS_H
 #define COMMON_PROCESS_H
 
+#include "common/companion.h"
 #include "common/config.h"
 #include "common/sampler.h"
 #include "common/sandbox.h"
@@ -138,6 +139,7 @@ struct process_callbacks {
     // still is at the next look, it tells whoever started it, who replaces it. NULL: a loop that
     // turns is all there is.
     bool (*is_stuck)(void *data);
+    const struct companion *companion; // NULL: none
 };
 
 // A word on the command line that does something else than to serve. It runs without a loop, after
@@ -156,7 +158,7 @@ struct process_command {
 // /readyz: exits 0 or 1), the program's own commands, and anything else by a usage error; loads
 // config; makes and checks SLUICE_HOME; sets up logging, limits (no core files, as many descriptors as allowed, umask 077),
 // signals and the admin listener; keeps czmq's hands off signals; forgets the environment's secrets
-// and enters the sandbox. Call first in run(), while there
+// starts the companion and enters the sandbox. Call first in run(), while there
 // is one thread. binary, table and config must live until process_run() returned; config is freed
 // by it, or by process_open() itself when that does not return 0. Returns 0 with *ret_process set;
 // or 1 when the program is done (help was printed, health was checked, a command has run): return

@@ -748,7 +748,7 @@ int worker_main(const struct service *service, int argc, char **argv)
     w->service = service;
     w->config = config;
     struct process_callbacks callbacks = { on_drain,   on_close, w,       service->commands,
-                                           config + 1, rights,   is_stuck };
+                                           config + 1, rights,   is_stuck, service->companion };
     int status = EXIT_FAILED;
     if (process_open(binary, service->summary, table, config, argc, argv, &callbacks, &w->process,
                      &status)) {

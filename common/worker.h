@@ -133,6 +133,8 @@ struct service {
     // before writes are served. Runs in the writer thread. May be NULL.
     int (*on_writer)(struct db *db, int64_t now_ms);
     void (*on_close)(void);
+    // A process of its own for work that shall hold up nobody: common/companion.h; NULL: none.
+    const struct companion *companion;
     // Paths that it uses besides its store, as in common/process.h, ended by path NULL; NULL: none.
     const struct process_right *rights;
     // Words of its own on the command line; their config is the service's struct. Ended by name

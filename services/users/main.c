@@ -9,6 +9,7 @@
 #include "services/users/accounts.h"
 #include "services/users/api_keys.h"
 #include "services/users/first_admin.h"
+#include "services/users/hasher.h"
 #include "services/users/key_rotation.h"
 #include "services/users/sessions.h"
 #include "services/users/signing.h"
@@ -256,6 +257,7 @@ static void forget_given(struct users_config *config)
 static int on_open(void *data, const char *home, char error[CONFIG_ERROR_SIZE])
 {
     struct users_config *config = data;
+    hasher_open();
     int r = password_open();
     if (r < 0) {
         (void)snprintf(error, CONFIG_ERROR_SIZE, "cannot hash a password: %s", strerror(-r));
@@ -274,6 +276,7 @@ static void on_close(void)
     key_rotation_close();
     signing_close();
     first_admin_close();
+    hasher_close();
 }
 
 // --- Commands
@@ -315,6 +318,7 @@ int main(int argc, char **argv)
         .on_open = on_open,
         .on_writer = on_first_admin,
         .on_close = on_close,
+        .companion = &hasher_companion,
         .commands = commands,
         .rights = rights,
     };

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: MIT
-// argon2id by libsodium.
+// Hashes are texts as libsodium's crypto_pwhash_str() makes them, which is what other programs read, too.
 #include "services/users/password.h"
+
+#include "services/users/hasher.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
+#define BEGIN "$argon2id$v=19$"
+#define TEXT_BYTES(n) sodium_base64_ENCODED_LEN(n, sodium_base64_VARIANT_ORIGINAL_NO_PADDING)
+
 static_assert(PASSWORD_HASH_SIZE == crypto_pwhash_STRBYTES, "the size of libsodium's text form");
+static_assert(HASHER_SALT_BYTES == crypto_pwhash_SALTBYTES, "libsodium's salt");
 
 // The hash of a password that nobody knows, with the parameters of every other hash.
 static char dummy[PASSWORD_HASH_SIZE];
@@ -22,10 +29,25 @@ int password_open(void)
     return password_hash((struct str){ unknown, sizeof unknown }, dummy);
 }
 
+static void bytes_to_text(const unsigned char *bytes, size_t n, char *text, size_t size)
+{
+    (void)sodium_bin2base64(text, size, bytes, n, sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
+}
+
 int password_hash(struct str password, char out[PASSWORD_HASH_SIZE])
 {
-    int r = crypto_pwhash_str_alg(out, password.p, password.n, PASSWORD_PASSES,
-                                  PASSWORD_MEMORY_BYTES, crypto_pwhash_ALG_ARGON2ID13);
+    unsigned char salt[HASHER_SALT_BYTES], hash[HASHER_BYTES];
+    char salt_text[TEXT_BYTES(HASHER_SALT_BYTES)], hash_text[TEXT_BYTES(HASHER_BYTES)];
+    randombytes_buf(salt, sizeof salt);
+    const struct hasher_job job = { password, PASSWORD_PASSES, PASSWORD_MEMORY_BYTES / 1024, salt };
+    int r = hasher_derive(&job, hash);
+    if (r == 0) {
+        bytes_to_text(salt, sizeof salt, salt_text, sizeof salt_text);
+        bytes_to_text(hash, sizeof hash, hash_text, sizeof hash_text);
+        (void)snprintf(out, PASSWORD_HASH_SIZE, BEGIN "m=%u,t=%u,p=1$%s$%s", job.kib, job.passes,
+                       salt_text, hash_text);
+    }
+    sodium_memzero(hash, sizeof hash);
     return r == 0 ? 0 : -ENOMEM; // the one failure that valid parameters leave
 }
 
@@ -57,22 +79,19 @@ static bool take_bytes(const char **p, unsigned char *out, size_t n)
            got == n && end == from + text;
 }
 
-#define HASH_BYTES 32
-
 // What stands in the text of a hash.
 struct parts {
     uint32_t kib, passes;
-    unsigned char salt[crypto_pwhash_SALTBYTES], hash[HASH_BYTES];
+    unsigned char salt[HASHER_SALT_BYTES], hash[HASHER_BYTES];
 };
 
 static bool take_apart(const char *text, struct parts *ret)
 {
-    static const char begin[] = "$argon2id$v=19$";
     uint32_t lanes = 0;
-    if (strncmp(text, begin, sizeof begin - 1) != 0) {
+    if (strncmp(text, BEGIN, sizeof BEGIN - 1) != 0) {
         return false;
     }
-    text += sizeof begin - 1;
+    text += sizeof BEGIN - 1;
     return take_number(&text, "m=", &ret->kib) && take_number(&text, ",t=", &ret->passes) &&
            take_number(&text, ",p=", &lanes) && lanes == 1 && *text++ == '$' &&
            take_bytes(&text, ret->salt, sizeof ret->salt) && *text++ == '$' &&
@@ -86,14 +105,14 @@ int password_verify(const char *hash, struct str password)
     assert(dummy[0]);
     bool exists = hash[0] != '\0';
     struct parts parts;
-    unsigned char own[HASH_BYTES];
+    unsigned char own[HASHER_BYTES];
     if (!take_apart(exists ? hash : dummy, &parts)) {
         return -EBADMSG;
     }
-    errno = 0;
-    if (crypto_pwhash(own, sizeof own, password.p, password.n, parts.salt, parts.passes,
-                      (size_t)parts.kib * 1024, crypto_pwhash_ALG_ARGON2ID13)) {
-        return errno == EINVAL ? -EBADMSG : -ENOMEM; // parameters that no hash has
+    const struct hasher_job job = { password, parts.passes, parts.kib, parts.salt };
+    int r = hasher_derive(&job, own);
+    if (r) {
+        return r == -EINVAL ? -EBADMSG : r; // parameters that no hash has
     }
     bool equal = sodium_memcmp(own, parts.hash, sizeof own) == 0;
     sodium_memzero(own, sizeof own);

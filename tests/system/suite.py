@@ -257,6 +257,12 @@ class Suite:
     def pid(self, instance):
         return self.instances()[instance]["pid"]
 
+    def companion(self, instance):
+        """The pid of the process that an instance has forked (common/companion.h)."""
+        pid = self.pid(instance)
+        (child,) = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
+
     def kill(self, instance, number=signal.SIGKILL):
         """Kills one process, and returns its pid."""
         pid = self.pid(instance)
