@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "common/worker.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -15,8 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LINKS 2 // as many threads compute at most (WORKER_COMPUTE_THREADS)
-#define LATE 1  // of ask(): no answer yet
+#define LINKS WORKER_COMPUTE_THREADS // as many callers at once at most
+#define LATE 1                       // of ask(): no answer yet
 
 // --- Messages of a link. Both ends are the same program.
 
