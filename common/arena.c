@@ -3,6 +3,8 @@
 // block of its own. Under AddressSanitizer every piece does, so the tool sees its end.
 #include "common/arena.h"
 
+#include "common/sanitized.h"
+
 #include <assert.h>
 #include <stdalign.h>
 #include <stdarg.h>
@@ -17,16 +19,7 @@
 
 // Above this a piece gets its own block. At a quarter, at most a quarter of a shared block is
 // wasted.
-#if defined(__SANITIZE_ADDRESS__)
-#define SHARED_MAX_BYTES 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SHARED_MAX_BYTES 0
-#endif
-#endif
-#ifndef SHARED_MAX_BYTES
-#define SHARED_MAX_BYTES (BLOCK_BYTES / 4)
-#endif
+#define SHARED_MAX_BYTES (SANITIZED ? 0 : BLOCK_BYTES / 4)
 
 struct arena_block {
     struct arena_block *next;

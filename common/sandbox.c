@@ -2,6 +2,7 @@
 #include "common/sandbox.h"
 
 #include "common/landlock.h"
+#include "common/sanitized.h"
 #include "common/seccomp.h"
 
 #include <assert.h>
@@ -10,17 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
 
 const char *sandbox_part_name(int number)
 {
