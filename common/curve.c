@@ -5,10 +5,12 @@
 #include "common/file.h"
 #include "common/key_pairs.h"
 #include "common/process.h"
+#include "common/sanitized.h"
 #include "common/zap.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,3 +150,36 @@ int curve_apply_client(struct curve *c, void *zmq_socket, const char *server_nam
     rc = rc ? rc : set_text(zmq_socket, ZMQ_CURVE_SERVERKEY, key);
     return rc ? rc : set_own_keys(c, zmq_socket);
 }
+
+// --- What libzmq frees
+
+#if !SANITIZED // which keep accounts of their own of what `new` gave
+
+// A program may replace C++'s functions that free memory by its own (C++20, 17.6.3.5 [new.delete]); these are the
+// ones that libzmq calls, by their names in the Itanium C++ ABI. libstdc++'s `new` is malloc().
+#define OPERATOR_DELETE __attribute__((used, visibility("default")))
+OPERATOR_DELETE void delete_any(void *p) __asm__("_ZdlPv");
+OPERATOR_DELETE void delete_sized(void *p, size_t n) __asm__("_ZdlPvm");
+OPERATOR_DELETE void delete_nothrow(void *p, const void *tag) __asm__("_ZdlPvRKSt9nothrow_t");
+
+void delete_any(void *p)
+{
+    if (p) {
+        explicit_bzero(p, malloc_usable_size(p));
+    }
+    free(p);
+}
+
+void delete_sized(void *p, size_t n)
+{
+    (void)n;
+    delete_any(p);
+}
+
+void delete_nothrow(void *p, const void *tag)
+{
+    (void)tag;
+    delete_any(p);
+}
+
+#endif

@@ -3,6 +3,9 @@
 // deployment (common/key_pairs.h says which there are); ipc sockets are guarded by the permissions
 // of their directory instead. A server accepts exactly the keys in public/ and learns whose they are
 // (common/zap.h).
+//
+// libzmq encrypts a copy of each message, which it frees as it is. So in a program with these sockets
+// `operator delete` overwrites what it frees.
 #ifndef COMMON_CURVE_H
 #define COMMON_CURVE_H
 

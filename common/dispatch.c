@@ -211,7 +211,8 @@ static void send_reply(struct call *c, int64_t now_us)
     buf_reset(&d->out);
     frame_reply_encode(&d->out, &f);
     if (c->link && buf_ok(&d->out)) {
-        d->callbacks.send(c->link, buf_str(&d->out), d->callbacks.data);
+        bool sensitive = c->route && c->route->sensitive;
+        d->callbacks.send(c->link, buf_str(&d->out), sensitive, d->callbacks.data);
     }
 }
 
@@ -222,7 +223,7 @@ static void give_back(struct dispatch *d, struct gateway_link *link, uint64_t id
     buf_reset(&d->out);
     frame_return_encode(&d->out, id, reason);
     if (buf_ok(&d->out)) {
-        d->callbacks.send(link, buf_str(&d->out), d->callbacks.data);
+        d->callbacks.send(link, buf_str(&d->out), false, d->callbacks.data);
     }
 }
 

@@ -18,8 +18,9 @@ struct store;
 
 // What a request needs that the dispatcher does not do itself.
 struct dispatch_callbacks {
-    // The answer (a REPLY or RETURN frame) for a request that came by link.
-    void (*send)(struct gateway_link *link, struct str frame, void *data);
+    // The answer (a REPLY or RETURN frame) for a request that came by link. sensitive: of a route
+    // with credentials.
+    void (*send)(struct gateway_link *link, struct str frame, bool sensitive, void *data);
     // The last call is done while draining.
     void (*on_idle)(void *data);
     void *data;

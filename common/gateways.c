@@ -277,7 +277,7 @@ static void on_frame(struct gateway_link *l, struct str frame)
     case FRAME_GOODBYE:
         lose(l);
         break;
-    default: // a worker's own frames have no meaning here
+    default: // PADDING, and a worker's own frames, which have no meaning here
         break;
     }
 }
@@ -596,10 +596,17 @@ void gateways_role(struct gateways *g, enum frame_role role)
     }
 }
 
-void gateways_send(struct gateways *g, struct gateway_link *link, struct str frame)
+// To a gateway that is gone, which on_disconnect will say, it is dropped, as what is queued would be.
+static int send_padded(struct gateway_link *link, struct str frame)
+{
+    int rc = zsocket_send_padded(link->socket, 0, frame, frame_padding());
+    return rc == -EAGAIN ? 0 : rc;
+}
+
+void gateways_send(struct gateways *g, struct gateway_link *link, struct str frame, bool sensitive)
 {
     (void)g;
-    int rc = zsocket_queue(link->socket, 0, frame);
+    int rc = sensitive ? send_padded(link, frame) : zsocket_queue(link->socket, 0, frame);
     if (rc) {
         log_error("cannot send an answer to gateway %s: %s", link->name, strerror(-rc));
     }

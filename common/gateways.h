@@ -49,7 +49,9 @@ void gateways_ready(struct gateways *g);
 void gateways_limits(struct gateways *g, const uint32_t limits[FRAME_CLASSES]);
 
 void gateways_role(struct gateways *g, enum frame_role role);
-void gateways_send(struct gateways *g, struct gateway_link *link, struct str frame);
+
+// Sends an answer. sensitive: there are secrets in it, of which nothing is to stay in memory.
+void gateways_send(struct gateways *g, struct gateway_link *link, struct str frame, bool sensitive);
 
 // DRAINING to all; the credit is gone. Requests still come until each gateway has answered (what it
 // sent before it knew); on_drained says that all have, are lost, or were silent for GATEWAYS_DRAIN_MS.

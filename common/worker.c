@@ -340,10 +340,10 @@ static void on_limits(void *data)
     gateways_limits(w->gateways, limits);
 }
 
-static void on_send(struct gateway_link *link, struct str frame, void *data)
+static void on_send(struct gateway_link *link, struct str frame, bool sensitive, void *data)
 {
     struct worker *w = data;
-    gateways_send(w->gateways, link, frame);
+    gateways_send(w->gateways, link, frame, sensitive);
 }
 
 // Of a worker that drains: both must have been said, in any order.

@@ -41,6 +41,7 @@
 #define BACKLOG 512
 #define ROUTING_ID_BYTES 5 // libzmq's own: a zero and a 32-bit number
 #define HANDLES 5
+#define NO_PADDING ((struct str){ NULL, 0 })
 
 // What waits for the end of the turn to be sent to one peer.
 struct batch {
@@ -571,19 +572,23 @@ static void wipe_sent(void *data, void *n)
     free(data);
 }
 
+static char *put(char *at, struct str bytes)
+{
+    return bytes.n ? (char *)memcpy(at, bytes.p, bytes.n) + bytes.n : at;
+}
+
 // libzmq frees what it copied without overwriting it, so it gets a copy that we free.
-static int send_wiped(struct zsocket *s, struct str bytes)
+static int send_wiped(struct zsocket *s, struct str bytes, struct str padding)
 {
     zmq_msg_t message;
-    void *copy = malloc(bytes.n + 1); // not of nothing
+    size_t n = padding.n + bytes.n + padding.n;
+    char *copy = malloc(n + 1); // not of nothing
     if (!copy) {
         return -ENOMEM;
     }
-    if (bytes.n) {
-        memcpy(copy, bytes.p, bytes.n);
-    }
-    if (zmq_msg_init_data(&message, copy, bytes.n, wipe_sent, (void *)bytes.n)) {
-        wipe_sent(copy, (void *)bytes.n);
+    (void)put(put(put(copy, padding), bytes), padding);
+    if (zmq_msg_init_data(&message, copy, n, wipe_sent, (void *)n)) {
+        wipe_sent(copy, (void *)n);
         return -ENOMEM;
     }
     if (zmq_msg_send(&message, s->raw, ZMQ_DONTWAIT) < 0) {
@@ -594,7 +599,7 @@ static int send_wiped(struct zsocket *s, struct str bytes)
     return 0;
 }
 
-static int send_once(struct zsocket *s, uint32_t peer, struct str bytes)
+static int send_once(struct zsocket *s, uint32_t peer, struct str bytes, struct str padding)
 {
     if (s->options.type == ZSOCKET_ROUTER) {
         const uint8_t id[ROUTING_ID_BYTES] = { 0, (uint8_t)(peer >> 24), (uint8_t)(peer >> 16),
@@ -609,27 +614,27 @@ static int send_once(struct zsocket *s, uint32_t peer, struct str bytes)
         }
     }
     if (s->options.wipes) {
-        return send_wiped(s, bytes);
+        return send_wiped(s, bytes, padding);
     }
     return zmq_send(s->raw, bytes.p, bytes.n, ZMQ_DONTWAIT) < 0 ? zmq_code() : 0;
 }
 
-static int send_now(struct zsocket *s, uint32_t peer, struct str bytes)
+static int send_now(struct zsocket *s, uint32_t peer, struct str bytes, struct str padding)
 {
     s->stirred = true;
-    int rc = send_once(s, peer, bytes);
+    int rc = send_once(s, peer, bytes, padding);
     if (rc == -EAGAIN || rc == -EHOSTUNREACH) {
         // A send looks at libzmq's mailbox at most once in a millisecond and may not know yet that
         // a connection is there; asking for events looks always.
         (void)readable(s);
-        rc = send_once(s, peer, bytes);
+        rc = send_once(s, peer, bytes, padding);
     }
     return rc;
 }
 
 static void flush_batch(struct zsocket *s, struct batch *b)
 {
-    int rc = send_now(s, b->peer, buf_str(&b->bytes));
+    int rc = send_now(s, b->peer, buf_str(&b->bytes), NO_PADDING);
     if (rc != -EAGAIN || s->options.type == ZSOCKET_DEALER) {
         buf_wipe(&b->bytes); // sent, or there is nobody any more
         s->n_waiting--;
@@ -669,7 +674,8 @@ static struct batch *find_batch(struct zsocket *s, uint32_t peer)
     return unused;
 }
 
-int zsocket_send(struct zsocket *s, uint32_t peer, struct str bytes)
+// What waits for peer is sent before, so that nothing overtakes it.
+static int send_in_order(struct zsocket *s, uint32_t peer, struct str bytes, struct str padding)
 {
     assert(!s->closed);
     if (s->n_waiting) {
@@ -678,7 +684,18 @@ int zsocket_send(struct zsocket *s, uint32_t peer, struct str bytes)
             flush_batch(s, b);
         }
     }
-    return send_now(s, peer, bytes);
+    return send_now(s, peer, bytes, padding);
+}
+
+int zsocket_send(struct zsocket *s, uint32_t peer, struct str bytes)
+{
+    return send_in_order(s, peer, bytes, NO_PADDING);
+}
+
+int zsocket_send_padded(struct zsocket *s, uint32_t peer, struct str bytes, struct str padding)
+{
+    assert(s->options.wipes && padding.n >= ZSOCKET_COPIED_BYTES);
+    return send_in_order(s, peer, bytes, padding);
 }
 
 int zsocket_queue(struct zsocket *s, uint32_t peer, struct str frame)

@@ -22,6 +22,7 @@
 #define ZSOCKET_BATCH_BYTES 65536 // a batch that would grow beyond is sent at once
 #define ZSOCKET_BATCH_MAX_BYTES (4 * 1024 * 1024) // that may wait for one peer
 #define ZSOCKET_MAX_PEERS 4096 // a ROUTER forgets nobody; this bounds its table
+#define ZSOCKET_COPIED_BYTES 8192 // of the beginning and of the end of a message, libzmq may copy so many into buffers
 
 enum zsocket_type { ZSOCKET_ROUTER, ZSOCKET_DEALER };
 
@@ -47,7 +48,7 @@ struct zsocket_options {
     struct curve *curve;        // for tcp:// endpoints; NULL: tcp:// is refused with -EACCES
     const char *server_name;    // DEALER over tcp://: the key name of the other side
     bool wipes;                 // messages are overwritten once on_message has returned; what is sent, once libzmq
-                                // is through with it, but for its buffer of each connection (8 KiB, until more is sent)
+                                // is through with it. Of what it copies see zsocket_send_padded()
 };
 
 __attribute__((warn_unused_result)) int zsocket_open(uv_loop_t *loop, const struct zsocket_options *options,
@@ -64,6 +65,13 @@ __attribute__((warn_unused_result)) int zsocket_connect(struct zsocket *s, const
 // during on_message, the sender of that message, which set a routing id of its own. Never queues
 // anything when it fails.
 __attribute__((warn_unused_result)) int zsocket_send(struct zsocket *s, uint32_t peer, struct str bytes);
+
+// Sends padding, bytes and padding again as one message, on a socket that wipes: so that bytes stay nowhere in this
+// process and the other one. libzmq writes and reads large messages from and into their own memory, but for their first and
+// last ZSOCKET_COPIED_BYTES, which may go through a buffer that its connection keeps (encoder.hpp and decoder.hpp of 4.3.4).
+// padding is at least that long, and something that the receiver skips. Returns as zsocket_send().
+__attribute__((warn_unused_result)) int zsocket_send_padded(struct zsocket *s, uint32_t peer, struct str bytes,
+                                                            struct str padding);
 
 // Like zsocket_send(), but what is sent to one peer in one turn of the loop goes out as one message
 // when the turn ends: one entry in libzmq's queues instead of many. For receivers that take several

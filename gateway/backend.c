@@ -67,12 +67,14 @@ int backend_send_request(struct backend *b, const struct worker *w, const struct
     } else {
         request_frame_encode(x, w->table, id, deadline_ms, &b->frame);
     }
-    int rc = buf_ok(&b->frame) ? zsocket_queue(b->socket, w->peer, buf_str(&b->frame))
-                               : buf_error(&b->frame);
+    struct str frame = buf_str(&b->frame);
+    int rc = buf_error(&b->frame);
     if (x->route->sensitive) {
+        rc = rc ? rc : zsocket_send_padded(b->socket, w->peer, frame, frame_padding());
         buf_wipe(&b->frame);
+        return rc;
     }
-    return rc;
+    return rc ? rc : zsocket_queue(b->socket, w->peer, frame);
 }
 
 void backend_send_cancel(struct backend *b, const struct worker *w, uint64_t id)
@@ -335,6 +337,8 @@ static void on_frame(struct backend *b, uint32_t peer, int fd, struct str frame)
     uint32_t fields;
     if (frame_open(&r, &type, &fields)) {
         send_refused(b, peer, "malformed", "This is not a frame of PROTOCOL.md 2.1.");
+    } else if (type == FRAME_PADDING) {
+        return;
     } else if (type == FRAME_HELLO) {
         on_hello(b, peer, fd, frame, &r, fields);
     } else if (type == FRAME_GOODBYE) {

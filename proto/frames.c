@@ -105,7 +105,7 @@ int frame_open(struct reader *r, enum frame_type *ret_type, uint32_t *ret_fields
 {
     uint32_t count, type;
     if (reader_array(r, &count) || count == 0 || read_u32(r, &type) || type < FRAME_HELLO ||
-        type > FRAME_GOODBYE) {
+        type > FRAME_PADDING) {
         return -EBADMSG;
     }
     *ret_type = (enum frame_type)type;
@@ -611,4 +611,13 @@ int frame_credit_decode(struct reader *r, uint32_t fields, struct frame_credit *
 void frame_plain_encode(struct buf *b, enum frame_type type)
 {
     begin(b, type, 0);
+}
+
+// --- PADDING
+
+struct str frame_padding(void)
+{
+    // An array of two: the type and 8192 bytes (bin 16), which are zeros.
+    static const uint8_t frame[FRAME_PADDING_BYTES] = { 0x92, FRAME_PADDING, 0xc5, 0x20, 0x00 };
+    return (struct str){ (const char *)frame, sizeof frame };
 }

@@ -25,6 +25,7 @@
 #define FRAME_MAX_PROBLEMS 64
 #define FRAME_MAX_SCHEMAS 64
 #define FRAME_MAX_EVENTS 64
+#define FRAME_PADDING_BYTES 8197 // a PADDING frame: 8192 bytes and their headers
 
 enum frame_type {
     FRAME_HELLO = 1,
@@ -40,7 +41,8 @@ enum frame_type {
     FRAME_PONG = 11,
     FRAME_ROLE = 12,
     FRAME_DRAINING = 13,
-    FRAME_GOODBYE = 14
+    FRAME_GOODBYE = 14,
+    FRAME_PADDING = 15
 };
 
 enum frame_role {
@@ -214,5 +216,9 @@ FRAME_CHECK int frame_number_decode(struct reader *r, uint32_t fields, uint64_t 
 
 // Frames without fields: DRAINING, GOODBYE.
 void frame_plain_encode(struct buf *b, enum frame_type type);
+
+// A PADDING frame, encoded, of FRAME_PADDING_BYTES; it lives as long as the program. For around a frame that
+// holds secrets (PROTOCOL.md 2.14); receivers skip it.
+struct str frame_padding(void);
 
 #endif

@@ -197,6 +197,7 @@ static int around(struct str frame, struct buf *b, enum frame_type *ret_type)
         return text_around(&r, *ret_type, fields, b);
     case FRAME_DRAINING:
     case FRAME_GOODBYE:
+    case FRAME_PADDING:
         frame_plain_encode(b, *ret_type);
         return 0;
     default:

@@ -13,7 +13,7 @@ import zmq
 
 # fmt: off
 (HELLO, WELCOME, REFUSED, READY, CREDIT, REQUEST, REPLY, CANCEL, RETURN, PING, PONG, ROLE, DRAINING,
- GOODBYE) = range(1, 15)
+ GOODBYE, PADDING) = range(1, 16)
 CAPACITY, HEARTBEAT_MS = 32, 250
 MAX_BODY = 200  # bytes of a guest
 DRAIN_S = 0.5  # a gateway that does not answer DRAINING is not waited for

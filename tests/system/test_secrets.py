@@ -14,6 +14,7 @@ from api import Client
 from people import ADMIN_EMAIL, fresh, register
 from process_memory import count_in_memory, scans
 from suite import SANITIZED, Suite, run, wait_for
+from test_inner_links import TcpSuite
 
 PROGRAMS = ["sluice-gateway", "sluice-users", "sluice-orders", "sluice-search", "sluice-queue"]
 
@@ -143,20 +144,21 @@ def key_of(me):
     return answer.json()["key"]
 
 
-def overwrite_libzmq(me):
-    """libzmq has a buffer of 8 KiB for each connection to a worker, out of our reach, where what it
-    sent stays until it sends more: an ordinary request that is longer does so."""
-    longer = msgpack.packb({"name": "x" * 7000})  # which leaves the memory of the JSON parser as it is
-    path = f"/v1/users/{me.get('/v1/users/me').json()['id']}"
-    fields = {"If-Match": "*", "Content-Type": "application/vnd.msgpack"}
-    assert me.patch(path, longer, headers=fields).status == 422
+@pytest.fixture(scope="module", params=["unix sockets", "tcp"])
+def place(request):
+    """Suites whose processes meet on either; on TCP all is encrypted."""
+    if request.param == "unix sockets":
+        yield request.getfixturevalue("suite")
+    else:
+        with TcpSuite() as own:
+            yield own.up()
 
 
 @pytest.fixture(scope="module")
-def passed_through(suite, logged_in):
+def passed_through(place, logged_in):
     """Secrets that came through the gateway: those passwords, whole or in pieces, and refresh tokens and
     API keys, in requests and in answers."""
-    client = Client(suite.port)
+    client = Client(place.port)
     texts = {name: f"{name}-{secrets.token_urlsafe(24)}" for name in ("password", "bad json", "no account")}
     login = {"email": f"{fresh('y')}@example.com", "password": texts["password"]}
     assert client.post("/v1/users", {**login, "name": "Bea"}).status == 201
@@ -178,12 +180,11 @@ def passed_through(suite, logged_in):
     texts["long body"] = f"long-{secrets.token_urlsafe(24)}"  # more than the parser's memory on the stack
     account = {**nobody, "password": texts["long body"], "name": "x" * 5000}
     assert client.post("/v1/users", account).status == 422
-    overwrite_libzmq(me)
     texts["no route"] = f"sk_{secrets.token_urlsafe(32)}"  # so far back that no later request is there
     fields = {"X-Padding": "x" * 3000, "Authorization": f"Bearer {texts['no route']}"}
     assert client.get("/v1/nothing", headers=fields).status == 404
     texts["half a head"] = f"half-{secrets.token_urlsafe(24)}"
-    half = socket.create_connection(("127.0.0.1", suite.port))
+    half = socket.create_connection(("127.0.0.1", place.port))
     half.sendall(f"GET / HTTP/1.1\r\nAuthorization: Bearer {texts['half a head']}\r\n".encode())
     half.shutdown(socket.SHUT_WR)
     assert half.recv(1) == b""
@@ -192,10 +193,10 @@ def passed_through(suite, logged_in):
 
 
 @pytest.fixture(scope="module")
-def logged_in(suite):
-    """Passwords that were used over the shared suite: for an account, a login, a wrong one, and to
+def logged_in(place):
+    """Passwords that were used over the suite: for an account, a login, a wrong one, and to
     change it."""
-    client = Client(suite.port)
+    client = Client(place.port)
     texts = {name: f"{name}-{secrets.token_urlsafe(24)}" for name in ("first", "wrong", "next")}
     email = f"{fresh('x')}@example.com"
     account = {"email": email, "password": texts["first"], "name": "Ada"}
@@ -211,10 +212,10 @@ def logged_in(suite):
 
 
 @pytest.fixture(scope="module")
-def long_bodies(suite):
+def long_bodies(place):
     """Passwords in bodies that need memory beyond what each process keeps for ordinary ones: for the tree of
     the parser, and for the frame to the worker."""
-    client = Client(suite.port)
+    client = Client(place.port)
     texts = {}
 
     def account(what, **fields):
@@ -234,9 +235,7 @@ def long_bodies(suite):
     packed_type = {"Content-Type": "application/vnd.msgpack"}
     assert client.post("/v1/users", packed, headers=packed_type).status == 422
     login = {name: json.loads(padded)[name] for name in ("email", "password")}
-    session = client.post("/v1/sessions", login)
-    assert session.status == 201
-    overwrite_libzmq(client.as_user(session.json()["access_token"]))
+    assert client.post("/v1/sessions", login).status == 201
     # At the end, and refused by the gateway: nothing else uses the parser's memory again.
     for name, size in (("broken", 8192), ("broken and shorter", 3000)):
         broken = json.dumps(account(name, name="x" * size))[:-1] + ", oops"
@@ -246,8 +245,8 @@ def long_bodies(suite):
 
 @scans
 @pytest.mark.parametrize("service", ["gateway", "users"])
-def test_no_password_of_a_long_body_stays(suite, long_bodies, service):
-    for instance, entry in suite.instances(service).items():
+def test_no_password_of_a_long_body_stays(place, long_bodies, service):
+    for instance, entry in place.instances(service).items():
         found = {
             name: n
             for name, text in long_bodies.items()
@@ -265,18 +264,18 @@ def test_the_scan_finds_what_is_there(suite):
 
 @scans
 @pytest.mark.parametrize("service", ["users", "orders", "queue", "search"])
-def test_no_password_stays_in_memory(suite, logged_in, service):
-    processes = {instance: entry["pid"] for instance, entry in suite.instances(service).items()}
+def test_no_password_stays_in_memory(place, logged_in, service):
+    processes = {instance: entry["pid"] for instance, entry in place.instances(service).items()}
     if service == "users":
-        processes["users-hasher"] = suite.companion("users-1")
+        processes.update({f"hasher of {one}": place.companion(one) for one in list(processes)})
     for instance, pid in processes.items():
         for name, text in logged_in.items():
             assert count_in_memory(pid, text.encode()) == 0, (instance, name)
 
 
 @scans
-def test_no_secret_stays_in_the_gateway(suite, passed_through):
-    for instance, entry in suite.instances("gateway").items():
+def test_no_secret_stays_in_the_gateway(place, passed_through):
+    for instance, entry in place.instances("gateway").items():
         found = {
             name: n
             for name, text in passed_through.items()

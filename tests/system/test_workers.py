@@ -22,6 +22,7 @@ from python_worker import (
     GOODBYE,
     HELLO,
     MAX_BODY,
+    PADDING,
     PING,
     PONG,
     READY,
@@ -228,8 +229,10 @@ class TestRefusals:
         "frame", [(READY, 4), (REPLY, 1, 200, [], 0, 0, 0, None), (PONG, 1, 0, 0), (DRAINING,)]
     )
     def test_unknown_peer_must_say_hello(self, peer, frame):
+        peer.send(PADDING, b"")  # which nobody has to be known for
         peer.send(*frame)
         assert peer.receive()[:2] == [REFUSED, "unknown-peer"]
+        assert peer.receive(100) is None
 
     @pytest.mark.parametrize(
         "data",
@@ -272,8 +275,9 @@ def serving(suite):
 class Served:
     """A registered odd worker and a client's request to it."""
 
-    def __init__(self, lab, peer):
-        self.hello = hello()
+    def __init__(self, lab, peer, **route):
+        routes = [{**ROUTES[0], "pattern": "/v1/odd/{id}", **route}]
+        self.hello = hello(routes=routes, schema=f"odd {route}")  # a table of another name
         self.path = "/v1/odd/7"
         self.port = lab.port
         self.join(lab, peer)
@@ -314,6 +318,20 @@ class TestAnswers:
         body = {"text": 'ä"\\\n\u2028', "big": 2**53 + 1, "half": 0.5, "list": [None, True, -1]}
         answer = self.reply(peer, lab, body=msgpack.packb(body))
         assert answer.status == 200 and answer.json() == body
+
+    @pytest.mark.parametrize("sensitive", [True, False])
+    def test_padding_is_around_credentials(self, peer, lab, sensitive):
+        served = Served(lab, peer, sensitive=sensitive)
+        result = served.request()
+        padding = [[PADDING, bytes(8192)]] if sensitive else []
+        frames = [peer.receive() for _ in range(1 + 2 * len(padding))]
+        request = frames.pop(len(padding))
+        assert frames == 2 * padding and request[0] == REQUEST and not peer.frames
+        answer = [REPLY, request[1], 200, [], 1, 2, 3, msgpack.packb({"a": 1})]
+        pad = [PADDING, b"x" * 5000, "from a newer peer"]
+        peer.socket.send(b"".join(msgpack.packb(frame) for frame in (pad, answer, pad)))
+        assert result().json() == {"a": 1}
+        assert peer.receive(100) is None  # nothing was refused
 
     def test_headers_outside_the_list_are_dropped(self, peer, lab):
         headers = [

@@ -59,7 +59,7 @@ static void keep_reply(struct answer *a, const struct frame_reply *f)
     }
 }
 
-static void on_send(struct gateway_link *link, struct str frame, void *data)
+static void on_send(struct gateway_link *link, struct str frame, bool sensitive, void *data)
 {
     struct reader r = reader_of(frame);
     enum frame_type type;
@@ -81,6 +81,7 @@ static void on_send(struct gateway_link *link, struct str frame, void *data)
     a->there = true;
     a->times++;
     a->link = link;
+    a->sensitive = sensitive;
     a->returned = type == FRAME_RETURN;
     if (a->returned) {
         (void)snprintf(a->reason, sizeof a->reason, "%.*s", STR_ARG(reason));

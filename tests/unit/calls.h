@@ -47,6 +47,7 @@ struct answer {
     uint32_t queue_us, handler_us, store_us;
     int times;                   // that it was answered
     struct gateway_link *link;
+    bool sensitive;              // it is sent as what holds credentials
 };
 
 // The answer to a request, waited for.

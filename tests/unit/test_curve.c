@@ -21,6 +21,7 @@
 
 #include "common/file.h"
 #include "common/key_pairs.h"
+#include "tests/unit/own_memory.h"
 #include "tests/unit/temp_dir.h"
 
 static const char *const names[] = { "gateway", "queue", "users", "orders", "search", "tap" };
@@ -216,42 +217,6 @@ static void test_forms_of_a_pair(void **state)
     assert_int_equal(key_pairs_read("absent", &keys), -ENOENT);
 }
 
-#define MASK 0x55 // so that what is looked for is not itself found
-
-// Whether the memory of this process but for its stacks has the key's text. Freed memory is read too,
-// which only the kernel may do under AddressSanitizer, whose own maps of terabytes are left out.
-static bool in_memory(const char masked[KEY_PAIRS_KEY_SIZE - 1])
-{
-    static char block[1 << 20];
-    const size_t n = KEY_PAIRS_KEY_SIZE - 1;
-    char line[PATH_MAX + 200];
-    int mem = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    FILE *maps = fopen("/proc/self/maps", "re");
-    bool found = false;
-    assert_true(mem >= 0 && maps);
-    while (fgets(line, sizeof line, maps)) {
-        unsigned long at, end;
-        bool writable = sscanf(line, "%lx-%lx rw", &at, &end) == 2 && strstr(line, " rw");
-        if (!writable || strstr(line, "[stack]") || end - at > 1UL << 30) {
-            continue;
-        }
-        for (; at < end; at += sizeof block - n) {
-            size_t size = end - at < sizeof block ? end - at : sizeof block;
-            ssize_t got = pread(mem, block, size, (off_t)at);
-            for (size_t i = 0; got > 0 && i + n <= (size_t)got; i++) {
-                size_t same = 0;
-                while (same < n && (block[i + same] ^ MASK) == masked[same]) {
-                    same++;
-                }
-                found = found || same == n;
-            }
-        }
-    }
-    (void)fclose(maps);
-    assert_int_equal(close(mem), 0);
-    return found;
-}
-
 static void test_reading_leaves_no_text(void **state)
 {
     (void)state;
@@ -261,15 +226,15 @@ static void test_reading_leaves_no_text(void **state)
     assert_int_equal(key_pairs_read("keys/orders.key_secret", &keys), 0);
     assert_non_null(zmq_z85_encode(text, keys.secret_key, sizeof keys.secret_key));
     for (size_t i = 0; i < sizeof text - 1; i++) {
-        text[i] ^= MASK;
+        text[i] ^= OWN_MEMORY_MASK;
     }
-    assert_false(in_memory(text));
+    assert_false(own_memory_has(text, KEY_PAIRS_KEY_SIZE - 1));
     kept = malloc(sizeof text);
     assert_non_null(kept);
     for (size_t i = 0; i < sizeof text - 1; i++) {
-        kept[i] = (char)(text[i] ^ MASK);
+        kept[i] = (char)(text[i] ^ OWN_MEMORY_MASK);
     }
-    assert_true(in_memory(text));
+    assert_true(own_memory_has(text, KEY_PAIRS_KEY_SIZE - 1));
     free(kept);
 }
 

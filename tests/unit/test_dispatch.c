@@ -225,7 +225,7 @@ static const struct route routes[] = {
     [QUERY] = { ROUTE("query"), .pattern = "/query", .query = echo_params, .read = echo_query },
     [NEEDED] = { ROUTE("needed"), .pattern = "/needed", .query = needed_params, .read = silent },
     [CALLER] = { ROUTE("caller"), .pattern = "/a/{a}/b/{b}", .auth = FRAME_AUTH_OPTIONAL,
-                 .read = echo_caller },
+                 .sensitive = true, .read = echo_caller },
     [REQUIRED] = { ROUTE("required"), .pattern = "/required", .auth = FRAME_AUTH_REQUIRED,
                    .read = answer_in_read },
     [SLOW] = { ROUTE("slow"), .pattern = "/slow", .read = slow_read },
@@ -489,8 +489,10 @@ static void test_who_calls(void **state)
     assert_string_equal(a->body, "{\"name\":\"u2 user session 00 two\"}");
     a = asked((struct ask){ .route = CALLER, .params = { "one", "" } });
     assert_string_equal(a->body, "{\"name\":\"   00 \"}"); // nobody
+    assert_true(a->sensitive); // as its route
     a = asked((struct ask){ .route = REQUIRED });
     assert_int_equal(a->status, 401);
+    assert_false(a->sensitive);
     assert_string_equal(trail, "");
     assert_int_equal(asked((struct ask){ .route = REQUIRED, .user = "u" })->status, 404);
 }

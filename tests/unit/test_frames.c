@@ -68,6 +68,7 @@ static int decode(struct str frame)
         return frame_credit_decode(&r, fields, &credit);
     case FRAME_DRAINING:
     case FRAME_GOODBYE:
+    case FRAME_PADDING:
         return 0;
     default:
         return frame_number_decode(&r, fields, &number);
@@ -125,8 +126,8 @@ static void test_open(void **state)
         struct str bytes;
         int rc;
     } cases[] = {
-        { STR_INIT("\x91\x01"), 0 },        { STR_INIT("\x91\x0E"), 0 },
-        { STR_INIT("\x91\x00"), -EBADMSG }, { STR_INIT("\x91\x0F"), -EBADMSG },
+        { STR_INIT("\x91\x01"), 0 },        { STR_INIT("\x91\x0F"), 0 },
+        { STR_INIT("\x91\x00"), -EBADMSG }, { STR_INIT("\x91\x10"), -EBADMSG },
         { STR_INIT("\x90"), -EBADMSG },     { STR_INIT("\x91\xFF"), -EBADMSG },
         { STR_INIT("\x91\xA1\x01"), -EBADMSG }, { STR_INIT("\x81\x01\x01"), -EBADMSG },
         { STR_INIT(""), -EBADMSG },         { STR_INIT("\x91\xCF\x01\x00\x00\x00\x00\x00\x00\x01"), -EBADMSG },
@@ -681,6 +682,22 @@ static void test_numbers_and_plain_frames(void **state)
     }
 }
 
+static void test_padding(void **state)
+{
+    (void)state;
+    uint32_t fields;
+    struct str frame;
+    assert_int_equal(frame_padding().n, FRAME_PADDING_BYTES);
+    buf_append_str(&b, frame_padding());
+    struct reader r = opened(FRAME_PADDING, &fields), whole = reader_of(frame_padding());
+    struct str bytes;
+    assert_int_equal(fields, 1);
+    assert_int_equal(reader_bin(&r, &bytes), 0);
+    assert_int_equal(bytes.n, 8192);
+    assert_int_equal(frame_next(&whole, &frame), 1); // nothing is left behind it
+    assert_int_equal(frame_next(&whole, &frame), 0);
+}
+
 static void test_credit(void **state)
 {
     (void)state;
@@ -777,6 +794,7 @@ int main(void)
         CASE(test_welcome_and_pong),
         CASE(test_words),
         CASE(test_numbers_and_plain_frames),
+        CASE(test_padding),
         CASE(test_credit),
         CASE(test_frames_that_travel_together),
         CASE(test_a_frame_over_the_limit),

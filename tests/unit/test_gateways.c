@@ -122,6 +122,9 @@ static void hear(struct peer *p, struct reader *r, enum frame_type type, uint32_
     case FRAME_GOODBYE:
         note(p, "GOODBYE ");
         break;
+    case FRAME_PADDING:
+        note(p, "PADDING ");
+        break;
     case FRAME_READY:
     case FRAME_CREDIT:
         assert_int_equal(frame_credit_decode(r, fields, &p->credit), 0);
@@ -499,6 +502,7 @@ static void test_requests_and_what_comes_with_them(void **state)
     frame_number_encode(b, FRAME_PING, 77);
     buf_append(b, "\x91\x06", 2); // a REQUEST without fields
     buf_append(b, "\x91\x7F", 2); // a frame that nobody knows
+    buf_append_str(b, frame_padding());
     buf_append(b, "\xA1x", 2);    // not a frame at all
     put_request(b, 3);
     send_to_worker(&a, b);
@@ -508,10 +512,15 @@ static void test_requests_and_what_comes_with_them(void **state)
     b = empty();
     struct frame_reply reply = { .id = 1, .status = 200 };
     frame_reply_encode(b, &reply);
-    gateways_send(gateways, last_link, buf_str(b));
-    gateways_send(gateways, last_link, buf_str(b));
+    gateways_send(gateways, last_link, buf_str(b), false);
+    gateways_send(gateways, last_link, buf_str(b), false);
     buf_fini(b);
     assert_said(&a, "REPLY:1 REPLY:1 ");
+    b = empty();
+    frame_reply_encode(b, &reply);
+    gateways_send(gateways, last_link, buf_str(b), true);
+    buf_fini(b);
+    assert_said(&a, "PADDING REPLY:1 PADDING ");
     close_peer(&a);
     LOOP_UNTIL(lost, LIMIT_MS);
     assert_ptr_equal(lost_link, last_link);
@@ -596,7 +605,7 @@ static void test_draining(void **state)
     LOOP_UNTIL(requests == 1, LIMIT_MS); // what was on its way still gets its answer
     reply = empty();
     frame_reply_encode(reply, &f);
-    gateways_send(gateways, last_link, buf_str(reply));
+    gateways_send(gateways, last_link, buf_str(reply), false);
     buf_fini(reply);
     gateways_close(&gateways, 1000);
     assert_said(&a, "REPLY:9 GOODBYE "); // both before the connection goes

@@ -155,13 +155,13 @@ static void keep_look(const struct frame_reply *f)
     n_looked = f->body.n;
 }
 
-static void on_send(struct gateway_link *link, struct str frame, void *data)
+static void on_send(struct gateway_link *link, struct str frame, bool sensitive, void *data)
 {
     struct reader r = reader_of(frame);
     enum frame_type type;
     uint32_t fields;
     static struct frame_reply f;
-    (void)link, (void)data;
+    (void)link, (void)sensitive, (void)data;
     if (frame_open(&r, &type, &fields) || type != FRAME_REPLY ||
         frame_reply_decode(&r, fields, &f)) {
         world_broken(w, "an answer cannot be read");
