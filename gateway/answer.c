@@ -50,14 +50,12 @@ static struct str reply_header(const struct frame_reply *reply, struct str name)
 static void write_timing(struct exchange *x, const struct frame_reply *reply, int64_t now_us)
 {
     struct buf *head = &x->gateway->response.head;
-    const struct job *job = &x->job;
-    int64_t until_us = job->sent_us ? job->sent_us : now_us; // it may never have been
-    x->at.wait_us = job->submitted_us ? until_us - job->submitted_us : 0;
-    if (job->sent_us) {
-        x->at.away_us = now_us - job->sent_us;
+    x->at.wait_us = job_wait_us(&x->job, now_us);
+    x->at.away_us = job_away_us(&x->job, now_us);
+    if (x->job.sent_us) {
         request_span_answered(x, reply);
     }
-    hop_times_of(&x->hops, x->started_us, job, reply, now_us);
+    hop_times_of(&x->hops, x->started_us, &x->job, reply, now_us);
     buf_append_z(head, "Server-Timing: ");
     hop_times_write(&x->hops, head);
     buf_append(head, "\r\n", 2);

@@ -38,6 +38,18 @@ struct job {
     struct waiter waiter;  // when WAITING or SHED
 };
 
+// How long it has waited for a worker, and been away at the last one, at now_us (monotonic); 0 for what
+// has not begun.
+static inline int64_t job_wait_us(const struct job *job, int64_t now_us)
+{
+    return job->submitted_us ? (job->sent_us ? job->sent_us : now_us) - job->submitted_us : 0;
+}
+
+static inline int64_t job_away_us(const struct job *job, int64_t now_us)
+{
+    return job->sent_us ? now_us - job->sent_us : 0;
+}
+
 // A request at a worker. It outlives its job when that was withdrawn: the worker still holds it,
 // and its place in the credit is taken until it answers.
 struct flight {

@@ -13,8 +13,7 @@ void hop_times_of(struct hop_times *h, int64_t started_us, const struct job *job
                   const struct frame_reply *reply, int64_t now_us)
 {
     assert(!reply || job->submitted_us);
-    int64_t sent_us = job->sent_us ? job->sent_us : now_us; // it may never have been
-    int64_t wait = job->submitted_us ? sent_us - job->submitted_us : 0, away = now_us - sent_us;
+    int64_t wait = job_wait_us(job, now_us), away = job_away_us(job, now_us);
     for (int i = 0; i < HOPS_COUNT; i++) {
         h->us[i] = HOP_NOT_REACHED;
     }
