@@ -28,11 +28,7 @@ static void send_scratch(struct dispatch *d, uint32_t peer)
 static void refuse(struct dispatch *d, uint32_t peer, uint64_t number, enum refusal reason,
                    const char *detail)
 {
-    stats_refuse(peer, reason, detail);
-    buf_reset(&d->scratch);
-    queue_word_encode(&d->scratch, QUEUE_REFUSED, number, 0, str_of(refusal_word(reason)),
-                      str_of(detail));
-    send_scratch(d, peer);
+    refusal_send(d->socket, &d->scratch, peer, number, reason, detail);
 }
 
 static void send_info(struct dispatch *d, uint32_t peer, int fd, uint64_t request)

@@ -322,14 +322,7 @@ static struct member *find_member(const struct client *c, uint64_t number)
 static void refuse(struct groups *gs, uint32_t peer, uint64_t number, enum refusal reason,
                    const char *detail)
 {
-    stats_refuse(peer, reason, detail);
-    buf_reset(&gs->frame);
-    queue_word_encode(&gs->frame, QUEUE_REFUSED, number, 0, str_of(refusal_word(reason)),
-                      str_of(detail));
-    if (buf_ok(&gs->frame)) {
-        int status = zsocket_send(gs->options.clients->socket, peer, buf_str(&gs->frame));
-        (void)status; // who is gone, or reads nothing, misses it
-    }
+    refusal_send(gs->options.clients->socket, &gs->frame, peer, number, reason, detail);
 }
 
 static bool number_is_taken(const struct client *c, uint64_t number)

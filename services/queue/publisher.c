@@ -114,10 +114,8 @@ static void send_scratch(struct publisher *p, uint32_t peer)
 static void send_refused(struct publisher *p, uint32_t peer, uint64_t request, enum refusal reason,
                          const char *detail)
 {
-    stats_refuse(peer, reason, detail);
-    queue_word_encode(&p->scratch, QUEUE_REFUSED, request, 0, str_of(refusal_word(reason)),
-                      str_of(detail));
-    send_scratch(p, peer);
+    refusal_send(p->options.socket, &p->scratch, peer, request, reason, detail);
+    buf_reset(&p->scratch);
 }
 
 static void tell_published(struct publisher *p, const struct answer *a,

@@ -446,14 +446,7 @@ static void on_tick(uv_timer_t *timer)
 static void refuse(struct readers *r, uint32_t peer, uint64_t subscription, enum refusal reason,
                    const char *detail)
 {
-    stats_refuse(peer, reason, detail);
-    buf_reset(&r->frame);
-    queue_word_encode(&r->frame, QUEUE_REFUSED, subscription, 0, str_of(refusal_word(reason)),
-                      str_of(detail));
-    if (buf_ok(&r->frame)) {
-        int status = zsocket_send(r->options.socket, peer, buf_str(&r->frame));
-        (void)status; // who is gone, or reads nothing, misses it
-    }
+    refusal_send(r->options.socket, &r->frame, peer, subscription, reason, detail);
 }
 
 static void refuse_filter(struct readers *r, uint32_t peer, const struct queue_subscribe *f,

@@ -36,7 +36,7 @@ struct stats stats = {
 #define X(name, word)                                                                              \
     [REFUSED_##name] = METRIC_COUNTER_INIT("sluice_queue_refused_total",                           \
                                            "Requests refused, by reason.", "reason=\"" word "\""),
-    .refused = { STATS_REASONS(X) },
+    .refused = { REFUSALS(X) },
 #undef X
     .lost = METRIC_COUNTER_INIT("sluice_queue_lost_records_total",
                                 "Sequences found to be damaged since the start.", NULL),
@@ -118,16 +118,6 @@ void stats_count_removal(const struct removal *r)
         metric_add(&stats.removed_events[i], (int64_t)r->n_events[i]);
         metric_add(&stats.removed_segments[i], (int64_t)r->n_segments[i]);
     }
-}
-
-const char *refusal_word(enum refusal r)
-{
-    static const char *const words[] = {
-#define X(name, word) [REFUSED_##name] = word,
-        STATS_REASONS(X)
-#undef X
-    };
-    return words[r];
 }
 
 void stats_refuse(uint32_t peer, enum refusal reason, const char *detail)

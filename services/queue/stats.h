@@ -8,32 +8,7 @@
 #include <stddef.h>
 
 #include "services/queue/journal.h"
-
-// Reasons of PROTOCOL.md 3.6 that a request can be refused for.
-#define STATS_REASONS(X)                                                                           \
-    X(MALFORMED, "malformed")                                                                      \
-    X(INVALID_TOPIC, "invalid-topic")                                                              \
-    X(INVALID_FILTER, "invalid-filter")                                                            \
-    X(EVENT_TOO_LARGE, "event-too-large")                                                          \
-    X(OUT_OF_ORDER, "out-of-order")                                                                \
-    X(DISK_FULL, "disk-full")                                                                      \
-    X(TOO_MANY_SUBSCRIPTIONS, "too-many-subscriptions")                                            \
-    X(TOO_MANY_PRODUCERS, "too-many-producers")                                                    \
-    X(TOO_MANY_TOPICS, "too-many-topics")                                                          \
-    X(STOPPING, "stopping")                                                                        \
-    X(ROUTING_ID, "routing-id")                                                                    \
-    X(NO_SUCH_GROUP, "no-such-group")                                                              \
-    X(TOO_MANY_GROUPS, "too-many-groups")                                                          \
-    X(INVALID_ARGUMENT, "invalid-argument")                                                        \
-    X(NO_SUCH_METHOD, "no-such-method")                                                            \
-    X(IDENTITY, "identity")
-
-enum refusal {
-#define X(name, word) REFUSED_##name,
-    STATS_REASONS(X)
-#undef X
-        N_REFUSALS
-};
+#include "services/queue/refusal.h"
 
 #define STATS_COMMIT_SIZES 5
 
@@ -63,9 +38,6 @@ void stats_register(void);
 void stats_unregister(void);
 
 void stats_count_commit(size_t events);
-
-// The word for the wire.
-const char *refusal_word(enum refusal r);
 
 // Counts a refusal, and leaves a line at the level debug: who was refused, and why.
 void stats_refuse(uint32_t peer, enum refusal reason, const char *detail);
