@@ -4,6 +4,7 @@
 #include "common/otlp_exporter.h"
 
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/traces.h"
 #include "tests/unit/played_http.h"
 #include "tests/unit/rendered_metric.h"
@@ -230,6 +231,7 @@ static void test_wrong_options(void **state)
 
 int main(void)
 {
+    log_init("test", "test", LEVEL_FATAL, LOG_FORMAT_JSON); // failures are wanted here
     const struct CMUnitTest tests[] = {
         CASE(test_sends),           CASE(test_tries_again),   CASE(test_refused_for_good),
         CASE(test_refused_in_part), CASE(test_silent),        CASE(test_absent),

@@ -138,7 +138,7 @@ static void test_random(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        print_message("seed %" PRIu64 "\n", seed);
+        print_message("# seed %" PRIu64 "\n", seed); // a comment of TAP
         run(seed);
     }
 }
