@@ -580,7 +580,7 @@ static void time_out(void)
 static void run(void)
 {
     struct epoll_event events[EVENTS];
-    struct arrivals arrivals;
+    struct arrivals arrivals = { 0 };
     begin_phase(&arrivals, 0, 0);
     while (arrivals.phase < plan.n_phases || n_open > 0) {
         arrive(&arrivals);
