@@ -24,7 +24,10 @@ void roff_begin(const char *name, const char *summary, FILE *out)
 {
     (void)fputs(".TH ", out);
     roff_text(name, out);
-    (void)fprintf(out, " 1 \"\" \"sluice %s\" \"Sluice\"\n.ad l\n.SH NAME\n", SLUICE_VERSION);
+    (void)fprintf(out, " 1 \"\" \"sluice %s\" \"Sluice\"\n", SLUICE_VERSION);
+    // Ragged. From groff 1.23 on the macros adjust anew at each heading, as the string AD says.
+    (void)fputs(".ad l\n.ds AD l\n", out);
+    (void)fputs(".SH NAME\n", out);
     roff_text(name, out);
     (void)fputs(" \\- ", out);
     const char *stop = strstr(summary, ". ");
