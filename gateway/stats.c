@@ -348,8 +348,10 @@ void stats_fini(struct stats *s, struct router *router)
     for (size_t i = 0; i < FRAME_CLASSES; i++) {
         metrics_unregister(&s->sent[i]);
     }
-    for (size_t i = 0; i < SHED_REASONS_COUNT * WAIT_PRIORITIES_COUNT; i++) {
-        metrics_unregister(&s->shed[i / WAIT_PRIORITIES_COUNT][i % WAIT_PRIORITIES_COUNT]);
+    for (size_t reason = 0; reason < SHED_REASONS_COUNT; reason++) {
+        for (size_t priority = 0; priority < WAIT_PRIORITIES_COUNT; priority++) {
+            metrics_unregister(&s->shed[reason][priority]);
+        }
     }
     for (size_t i = 0; i < s->n_services; i++) {
         remove_service(&s->services[i]);

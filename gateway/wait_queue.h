@@ -41,7 +41,7 @@ enum wait_priority {
 #define WAIT_WINDOW_US 500000 // a burst that is over within it is no overload
 #define WAIT_FLOWS 256        // of each group; 8 to choose from for each client
 #define WAIT_WAYS 8
-#define WAIT_GROUPS (WAIT_PRIORITIES_COUNT * FRAME_CLASSES)
+#define WAIT_GROUPS ((int)WAIT_PRIORITIES_COUNT * FRAME_CLASSES)
 
 // One that waits; embedded in its owner's struct.
 struct waiter {

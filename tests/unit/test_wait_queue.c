@@ -123,9 +123,9 @@ static void test_clients_that_meet_are_apart(void **state)
     for (size_t i = 0; i < WAIT_WAYS; i++) {
         assert_taken(first[i]);
     }
-    assert_int_equal(queue.groups[WAIT_READ * FRAME_CLASSES + READ].n_flows, WAIT_WAYS);
+    assert_int_equal(queue.groups[(int)WAIT_READ * FRAME_CLASSES + READ].n_flows, WAIT_WAYS);
     put(WAIT_WAYS * WAIT_FLOWS); // no place is left: shares one
-    assert_int_equal(queue.groups[WAIT_READ * FRAME_CLASSES + READ].n_flows, WAIT_WAYS);
+    assert_int_equal(queue.groups[(int)WAIT_READ * FRAME_CLASSES + READ].n_flows, WAIT_WAYS);
 }
 
 static void test_priorities_and_classes_are_apart(void **state)
