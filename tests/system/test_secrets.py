@@ -285,6 +285,13 @@ def test_no_secret_stays_in_the_gateway(place, passed_through):
 
 
 @scans
+def test_nothing_padded_stays_in_libzmq():
+    """A unit test (tests/unit/test_zsocket_wiping.c), with `operator delete` as it is delivered."""
+    result = run("test_zsocket_wiping", timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@scans
 @pytest.mark.parametrize("service", ["gateway", "orders", "search", "queue"])
 def test_the_signing_key_is_in_one_service(suite, service):
     """Neither as text nor as bytes, in whatever a process has read."""

@@ -106,10 +106,12 @@ static void send_secret(struct end *from, struct end *to, size_t n, int in_front
     assert_true(to->whole == padded);
 }
 
+static bool scans;
+
 // Soon: an I/O thread gives up what it sent when it looks for more to send.
 static void assert_stays_nowhere(void)
 {
-    if (!SANITIZED) { // such a build keeps what was freed
+    if (scans) {
         LOOP_UNTIL(!own_memory_has(masked, SECRET_BYTES), LIMIT_MS);
     }
 }
@@ -153,6 +155,7 @@ static void test_on_unix_sockets(void **state)
 {
     (void)state;
     struct end server = { 0 }, client = { 0 };
+    scans = true;
     open_ends(&server, &client, "ipc://s.sock", NULL, NULL);
     send_all(&client, &server);
     send_all(&server, &client);
@@ -167,7 +170,7 @@ static void test_what_is_not_padded_is_found(void **state)
     open_ends(&server, &client, "ipc://s.sock", NULL, NULL);
     send_secret(&client, &server, 5000, 0, false);
     loop_for(50);
-    assert_true(SANITIZED || own_memory_has(masked, SECRET_BYTES));
+    assert_true(own_memory_has(masked, SECRET_BYTES));
     close_ends(&server, &client);
 }
 
@@ -177,6 +180,7 @@ static void test_on_tcp(void **state)
     struct curve *gateway, *users;
     char error[CURVE_ERROR_SIZE];
     struct end server = { 0 }, client = { 0 };
+    scans = !SANITIZED; // such a build has an `operator delete` of its own, which keeps what it gets
     assert_int_equal(key_pairs_make_own("keys"), 0);
     assert_int_equal(curve_open("keys", "gateway", 1, error, &gateway), 0);
     assert_int_equal(curve_open("keys", "users", 0, error, &users), 0);
