@@ -238,9 +238,13 @@ static void shed_late(struct balancer *b, struct lane *lane, enum frame_class lo
 }
 
 // Whether a worker's answer would come too late: it takes twice the typical time at times, but no
-// more than half of all the time that the job had may be left for that.
+// more than half of all the time that the job had may be left for that. One that a worker was lost with has
+// lost much of its time, and what seems typical then may be how long this process was stopped: it is tried.
 static bool is_hopeless(const struct lane *lane, const struct job *job, int64_t now_us)
 {
+    if (job->attempt > 1) {
+        return job->due_us <= now_us;
+    }
     int64_t needed_us = 2 * lane->flight_us[job->route->load];
     int64_t half_us = (job->due_us - job->submitted_us) / 2;
     return job->due_us - now_us < (needed_us < half_us ? needed_us : half_us);

@@ -302,6 +302,25 @@ static void test_hopeless(void **state)
     balancer_remove(&balancer, &w1);
 }
 
+// After a pause of the gateway all that was in flight seems to take that long.
+static void test_what_a_worker_was_lost_with_is_tried(void **state)
+{
+    (void)state;
+    add_worker(&w1, FRAME_ROLE_ANY, 1);
+    add_worker(&w2, FRAME_ROLE_ANY, 1);
+    submit(0, &reads, true);
+    submit(1, &reads, true);
+    struct worker *lost = sent_to[0] == &w1 ? &w1 : &w2, *left = lost == &w1 ? &w2 : &w1;
+    balancer.lanes[0].flight_us[FRAME_CLASS_READ] = 3000000;
+    jobs[0].submitted_us = clock_mono_us() - 3000000;
+    jobs[0].due_us = clock_mono_us() + 2000000;
+    balancer_remove(&balancer, lost);
+    assert_int_equal(jobs[0].state, JOB_WAITING);
+    reply(left, 1);
+    assert_ptr_equal(sent_to[0], left);
+    balancer_remove(&balancer, left);
+}
+
 static struct job *withdrawn; // by on_failure
 
 static void describe(struct job *job, void *data)
@@ -674,6 +693,7 @@ int main(void)
         TEST(test_writes_first),
         TEST(test_credit_of_classes),
         TEST(test_hopeless),
+        TEST(test_what_a_worker_was_lost_with_is_tried),
         TEST(test_displaced),
         TEST(test_a_client_goes_away_before_it_hears),
         TEST(test_moved_ones_first),
