@@ -10,7 +10,7 @@
 
 #include "common/clock.h"
 #include "proto/writer.h"
-#include "services/queue/stats.h"
+#include "services/queue/refusal.h"
 
 #define DEFAULT_LIMIT 100
 
@@ -85,10 +85,7 @@ refuse(struct calls *cs, const struct call *c, enum refusal reason, const char *
     va_start(args, format);
     (void)vsnprintf(detail, sizeof detail, format, args); // a cut sentence is better than none
     va_end(args);
-    stats_refuse(c->peer, reason, detail);
-    buf_reset(&cs->frame);
-    queue_word_encode(&cs->frame, QUEUE_REFUSED, c->request, 0, str_of(refusal_word(reason)),
-                      str_of(detail));
+    refusal_encode(&cs->frame, c->peer, c->request, reason, detail);
     send_frame(cs, c);
     return -EINVAL;
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "services/queue/permissions.h"
-#include "services/queue/stats.h"
+#include "services/queue/refusal.h"
 
 void dispatch_init(struct dispatch *d)
 {

@@ -16,6 +16,7 @@
 #include "services/queue/group_stats.h"
 #include "services/queue/groups_impl.h"
 #include "services/queue/readers.h"
+#include "services/queue/refusal.h"
 #include "services/queue/stats.h"
 
 #define MAX_MAP_BYTES 8192 // of a GROUP record

@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "services/queue/committer.h"
 #include "services/queue/permissions.h"
+#include "services/queue/refusal.h"
 #include "services/queue/stats.h"
 
 // Room for a frame: what congests, one more PUBLISH, the PRODUCER records, all that groups can have to say.

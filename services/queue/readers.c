@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "services/queue/refusal.h"
 #include "services/queue/stats.h"
 
 #define MAX_CREDIT (UINT64_C(1) << 40) // more is no more; keeps sums from wrapping

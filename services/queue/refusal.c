@@ -14,13 +14,19 @@ const char *refusal_word(enum refusal r)
     return words[r];
 }
 
-void refusal_send(struct zsocket *socket, struct buf *frame, uint32_t peer, uint64_t number,
-                  enum refusal reason, const char *detail)
+void refusal_encode(struct buf *frame, uint32_t peer, uint64_t number, enum refusal reason,
+                    const char *detail)
 {
     stats_refuse(peer, reason, detail);
     buf_reset(frame);
     queue_word_encode(frame, QUEUE_REFUSED, number, 0, str_of(refusal_word(reason)),
                       str_of(detail));
+}
+
+void refusal_send(struct zsocket *socket, struct buf *frame, uint32_t peer, uint64_t number,
+                  enum refusal reason, const char *detail)
+{
+    refusal_encode(frame, peer, number, reason, detail);
     if (buf_ok(frame)) {
         int status = zsocket_send(socket, peer, buf_str(frame));
         (void)status;

@@ -35,8 +35,12 @@ enum refusal {
 // The word for the wire.
 const char *refusal_word(enum refusal r);
 
-// Counts the refusal of the request or subscription of that number, and tells peer; who is gone, or reads nothing,
-// misses it. frame is overwritten.
+// Counts the refusal of the request or subscription of that number, and writes the frame that tells peer over
+// what was in frame.
+void refusal_encode(struct buf *frame, uint32_t peer, uint64_t number, enum refusal reason,
+                    const char *detail);
+
+// The same, and sends it; who is gone, or reads nothing, misses it.
 void refusal_send(struct zsocket *socket, struct buf *frame, uint32_t peer, uint64_t number,
                   enum refusal reason, const char *detail);
 
