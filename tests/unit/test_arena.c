@@ -3,6 +3,8 @@
 // must hold.
 #include "common/arena.h"
 
+#include "common/sanitized.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -11,16 +13,7 @@
 
 #define MAX_BYTES 1000000
 
-#if defined(__SANITIZE_ADDRESS__)
-#define EACH_PIECE_APART true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define EACH_PIECE_APART true
-#endif
-#endif
-#ifndef EACH_PIECE_APART
-#define EACH_PIECE_APART false
-#endif
+#define EACH_PIECE_APART SANITIZED
 
 static int open_arena(void **state)
 {

@@ -302,15 +302,23 @@ static void test_hopeless(void **state)
     balancer_remove(&balancer, &w1);
 }
 
-// After a pause of the gateway all that was in flight seems to take that long.
-static void test_what_a_worker_was_lost_with_is_tried(void **state)
+// Two workers, of which each has all that it takes: job 0 is at lost, job 1 at left.
+static void keep_two_busy(struct worker **lost, struct worker **left)
 {
-    (void)state;
     add_worker(&w1, FRAME_ROLE_ANY, 1);
     add_worker(&w2, FRAME_ROLE_ANY, 1);
     submit(0, &reads, true);
     submit(1, &reads, true);
-    struct worker *lost = sent_to[0] == &w1 ? &w1 : &w2, *left = lost == &w1 ? &w2 : &w1;
+    *lost = sent_to[0] == &w1 ? &w1 : &w2;
+    *left = *lost == &w1 ? &w2 : &w1;
+}
+
+// After a pause of the gateway all that was in flight seems to take that long.
+static void test_what_a_worker_was_lost_with_is_tried(void **state)
+{
+    (void)state;
+    struct worker *lost, *left;
+    keep_two_busy(&lost, &left);
     balancer.lanes[0].flight_us[FRAME_CLASS_READ] = 3000000;
     jobs[0].submitted_us = clock_mono_us() - 3000000;
     jobs[0].due_us = clock_mono_us() + 2000000;
@@ -398,12 +406,9 @@ static void test_a_client_goes_away_before_it_hears(void **state)
 static void test_moved_ones_first(void **state)
 {
     (void)state;
-    add_worker(&w1, FRAME_ROLE_ANY, 1);
-    add_worker(&w2, FRAME_ROLE_ANY, 1);
-    submit(0, &reads, true);
-    submit(1, &reads, true);
+    struct worker *lost, *left;
+    keep_two_busy(&lost, &left);
     submit(2, &writes, false);
-    struct worker *lost = sent_to[0] == &w1 ? &w1 : &w2, *left = lost == &w1 ? &w2 : &w1;
     balancer_remove(&balancer, lost);
     assert_int_equal(jobs[0].state, JOB_WAITING);
     reply(left, 1);

@@ -2,6 +2,7 @@
 // Keys in JSON: the vectors of RFC 8037 appendix A, and what is not such a key is refused.
 #include "common/jwk.h"
 
+#include "common/sanitized.h"
 #include "tests/unit/json_starved.h"
 
 #include <errno.h>
@@ -21,17 +22,8 @@
 #define RFC_SIGNATURE                                                                              \
     "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
 
-// AddressSanitizer shows each block before it is freed; other builds cannot look.
-#if defined(__SANITIZE_ADDRESS__)
-#define SEES_WHAT_IS_FREED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SEES_WHAT_IS_FREED true
-#endif
-#endif
-#ifndef SEES_WHAT_IS_FREED
-#define SEES_WHAT_IS_FREED false
-#endif
+// Such a build shows each block before it is freed; others cannot look.
+#define SEES_WHAT_IS_FREED SANITIZED
 
 #if SEES_WHAT_IS_FREED
 size_t __sanitizer_get_allocated_size(const volatile void *block);

@@ -106,17 +106,13 @@ static void send_secret(struct end *from, struct end *to, size_t n, int in_front
     assert_true(to->whole == padded);
 }
 
-static bool scans;
-
 // Soon: an I/O thread gives up what it sent when it looks for more to send.
 static void assert_stays_nowhere(void)
 {
-    if (scans) {
-        LOOP_UNTIL(!own_memory_has(masked, SECRET_BYTES), LIMIT_MS);
-    }
+    LOOP_UNTIL(!own_memory_has(masked, SECRET_BYTES), LIMIT_MS);
 }
 
-static void send_all(struct end *from, struct end *to)
+static void send_all(struct end *from, struct end *to, bool scans)
 {
     static const size_t lengths[] = { SECRET_BYTES, 200,  1000,  5000,  8191,
                                       8192,         8193, 16384, 40000, 200000 };
@@ -124,11 +120,15 @@ static void send_all(struct end *from, struct end *to)
         for (int in_front = 0; in_front < 60; in_front += 7) {
             send_secret(from, to, lengths[i], in_front, true);
         }
-        assert_stays_nowhere();
+        if (scans) {
+            assert_stays_nowhere();
+        }
     }
     for (size_t n = LARGE; n < LARGEST; n += STEP) {
         send_secret(from, to, n, 0, true);
-        assert_stays_nowhere();
+        if (scans) {
+            assert_stays_nowhere();
+        }
     }
 }
 
@@ -155,10 +155,9 @@ static void test_on_unix_sockets(void **state)
 {
     (void)state;
     struct end server = { 0 }, client = { 0 };
-    scans = true;
     open_ends(&server, &client, "ipc://s.sock", NULL, NULL);
-    send_all(&client, &server);
-    send_all(&server, &client);
+    send_all(&client, &server, true);
+    send_all(&server, &client, true);
     close_ends(&server, &client);
 }
 
@@ -180,13 +179,14 @@ static void test_on_tcp(void **state)
     struct curve *gateway, *users;
     char error[CURVE_ERROR_SIZE];
     struct end server = { 0 }, client = { 0 };
-    scans = !SANITIZED; // such a build has an `operator delete` of its own, which keeps what it gets
+    // A sanitized build has an `operator delete` of its own, which keeps what it gets.
+    const bool scans = !SANITIZED;
     assert_int_equal(key_pairs_make_own("keys"), 0);
     assert_int_equal(curve_open("keys", "gateway", 1, error, &gateway), 0);
     assert_int_equal(curve_open("keys", "users", 0, error, &users), 0);
     open_ends(&server, &client, free_port_endpoint(), gateway, users);
-    send_all(&client, &server);
-    send_all(&server, &client);
+    send_all(&client, &server, scans);
+    send_all(&server, &client, scans);
     close_ends(&server, &client);
     curve_close(&users);
     curve_close(&gateway);
